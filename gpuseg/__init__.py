@@ -1,0 +1,23 @@
+"""Segment and measure biological images of any size, on CPU, GPU and Dask, with one answer."""
+
+import importlib
+from typing import Any
+
+# Imported on first use: `import gpuseg` itself touches neither cupy, dask nor numba.
+_SUBMODULES = ("cluster", "io", "measure", "positive_pixel_count")
+
+__all__ = ["__version__", *_SUBMODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("gpuseg")
+    if name in _SUBMODULES:
+        return importlib.import_module(f"gpuseg.{name}")
+    raise AttributeError(f"module 'gpuseg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

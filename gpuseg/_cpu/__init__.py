@@ -1,0 +1,1 @@
+"""NumPy and numba implementations, one file per noun."""

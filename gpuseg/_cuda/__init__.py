@@ -1,0 +1,1 @@
+"""CuPy launchers, one file per noun: allocation, grid, launch; the CUDA text is in `kernels/`."""

@@ -1,0 +1,1 @@
+"""Chunked arrays: map, overlap and merge, calling the floor of each chunk."""

@@ -1,0 +1,1 @@
+"""Argument checks that public functions share; each raises before any work starts."""

@@ -1,0 +1,1 @@
+"""Reading and writing: slides, annotations, label pyramids, tables."""

@@ -1,0 +1,84 @@
+"""Array module, container and data fixtures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# Until the eager CuPy floor can be reached (a device, or the emulator), tests run on NumPy alone.
+
+
+def _device_available() -> bool:
+    import importlib.util
+
+    if importlib.util.find_spec("cupy") is None:
+        return False
+    try:
+        import cupy
+
+        return cupy.cuda.runtime.getDeviceCount() > 0
+    except Exception:
+        return False
+
+
+HAS_DEVICE = _device_available()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not HAS_DEVICE:
+        if os.environ.get("GPUSEG_REQUIRE_GPU") == "1":
+            pytest.fail("GPUSEG_REQUIRE_GPU=1, and no CUDA device is available", pytrace=False)
+        pytest.skip("no CUDA device")
+
+
+@pytest.fixture(params=["numpy", pytest.param("cupy", marks=pytest.mark.gpu)])
+def xp(request: pytest.FixtureRequest):
+    """Array module: every test body that takes it runs once on each."""
+    if request.param == "cupy":
+        import cupy
+
+        return cupy
+    return np
+
+
+@pytest.fixture(params=["eager", "dask", "dask-ones"])
+def container(request: pytest.FixtureRequest):
+    """Function that wraps an array: eager, Dask in uneven chunks, Dask with chunks of size 1."""
+    if request.param == "eager":
+        return lambda array, axes=None: array
+    import dask.array as da
+
+    def wrap(array, axes=None):
+        """Chunk the first `axes` axes (default: two); the others stay whole."""
+        axes = min(2, array.ndim) if axes is None else axes
+        chunks = []
+        for axis, size in enumerate(array.shape):
+            if axis >= axes or size < 2:
+                chunks.append((size,))
+            elif request.param == "dask-ones" and axis == axes - 1:
+                chunks.append((1, size - 1))
+            else:
+                first = max(1, size // 3)
+                chunks.append((first, size - first))
+        return da.from_array(array, chunks=tuple(chunks), asarray=False)
+
+    return wrap
+
+
+def to_numpy(array) -> np.ndarray:
+    """NumPy copy of a NumPy, CuPy or Dask array."""
+    if hasattr(array, "compute"):
+        array = array.compute()
+    return array.get() if hasattr(array, "get") else np.asarray(array)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Folder of real images; tests that ask for it skip where there is none."""
+    named = os.environ.get("GPUSEG_TEST_DATA")
+    if not named:
+        pytest.skip("GPUSEG_TEST_DATA names no folder of real images")
+    return Path(named)
