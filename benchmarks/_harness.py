@@ -1,0 +1,107 @@
+"""Side-by-side timing: contestants alternate in one run, medians are kept, answers come first."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def compare(
+    name: str,
+    contestants: Mapping[str, Callable[[], Any]],
+    *,
+    size: str,
+    unit_count: float | None = None,
+    unit: str = "px",
+    repeats: int = 5,
+    check: Callable[[Mapping[str, Any]], None] | None = None,
+    goal: float | None = None,
+) -> Row:
+    """Median wall time of each contestant; the first one is ours.
+
+    Every contestant runs once unmeasured: that warms caches, and its results go to `check`,
+    which raises where the answers differ. Then they take turns, so that a drift of the machine's
+    speed meets all alike. `goal` is the smallest ratio to the best peer that counts as reached.
+    """
+    answers = {who: run() for who, run in contestants.items()}
+    if check is not None:
+        check(answers)
+    answers.clear()
+    times: dict[str, list[float]] = {who: [] for who in contestants}
+    for _ in range(repeats):
+        for who, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            times[who].append(time.perf_counter() - start)
+    seconds = {who: statistics.median(values) for who, values in times.items()}
+    return row(
+        name, seconds, size=size, repeats=repeats, unit_count=unit_count, unit=unit, goal=goal
+    )
+
+
+def row(
+    name: str,
+    seconds: Mapping[str, float],
+    *,
+    size: str,
+    repeats: int,
+    unit_count: float | None = None,
+    unit: str = "px",
+    goal: float | None = None,
+    peak_mb: Mapping[str, float] | None = None,
+) -> Row:
+    """One line of results; `seconds` are medians by contestant, ours first."""
+    ours = next(iter(seconds))
+    result: Row = {
+        "name": name,
+        "size": size,
+        "repeats": repeats,
+        "seconds": dict(seconds),
+        "ratio": {who: s / seconds[ours] for who, s in seconds.items() if who != ours},
+    }
+    if unit_count is not None:
+        result["throughput"] = {who: unit_count / s for who, s in seconds.items()}
+        result["unit"] = unit
+    if goal is not None:
+        result["goal"] = goal
+    if peak_mb is not None:
+        result["peak_mb"] = dict(peak_mb)
+    return result
+
+
+def measure_process(
+    argv: Sequence[str], *, repeats: int = 5, environment: Mapping[str, str] | None = None
+) -> dict[str, float]:
+    """Median wall time and peak resident memory (its own and its children's) of a whole process.
+
+    Raises
+    ------
+    RuntimeError
+        If the process fails; the message carries the end of what it printed.
+    """
+    walls, peaks = [], []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            list(argv),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.stdout.close()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            raise RuntimeError(f"{argv} failed: {output.decode(errors='replace')[-2000:]}")
+        walls.append(time.perf_counter() - start)
+        peaks.append(usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2))
+    return {"wall_s": statistics.median(walls), "peak_mb": statistics.median(peaks)}

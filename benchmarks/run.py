@@ -1,0 +1,111 @@
+"""Run the benchmarks and write their results: `python -m benchmarks.run [NAME ...] [--quick]`.
+
+Each `bench_<noun>.py` has `run(quick) -> list of rows` (see `_harness`). Results go to
+`benchmarks/results/cpu.json`, a row replacing the earlier one of the same name and size, and the
+README's table is written anew from that file, losses included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks._harness import Row
+
+_HERE = Path(__file__).parent
+_RESULTS = _HERE / "results" / "cpu.json"
+_README = _HERE.parent / "README.md"
+_BEGIN, _END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+_PEERS = (
+    "numpy", "numba", "scipy", "scikit-image", "dask", "dask-image", "histomicstk", "large-image",
+    "tifffile", "imagecodecs", "zarr", "connected-components-3d", "opencv-python-headless",
+)  # fmt: skip
+
+
+def names() -> list[str]:
+    """Nouns that have a benchmark."""
+    return sorted(path.stem.removeprefix("bench_") for path in _HERE.glob("bench_*.py"))
+
+
+def machine() -> dict[str, str]:
+    """Processor, cores used and versions, as the results name them."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found = {"processor": model, "cores": str(cores), "python": platform.python_version()}
+    for package in _PEERS:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def table(results: dict[str, Row]) -> str:
+    """Markdown table of all rows: every peer, wins and losses alike."""
+    info = results["machine"]
+    lines = [
+        f"Medians on {info['cores']} cores of {info['processor']}; each line was measured side by "
+        "side in one run, equal answers checked first. Ratio above 1: gpuseg is faster.",
+        "",
+        "| what | size | gpuseg | peer | its time | ratio |",
+        "|---|---|---:|---|---:|---:|",
+    ]
+    for row in results["rows"]:
+        ours = next(iter(row["seconds"]))
+        for peer, ratio in row["ratio"].items():
+            lines.append(
+                f"| {row['name']} | {row['size']} | {_time(row['seconds'][ours])} | {peer} "
+                f"| {_time(row['seconds'][peer])} | {ratio:.{1 if ratio >= 10 else 2}f} |"
+            )
+    return "\n".join(lines)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.0f} µs"
+    return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def write_readme(results: dict[str, Row]) -> None:
+    """Replace the table between the README's markers."""
+    text = _README.read_text(encoding="utf-8")
+    head, _, rest = text.partition(_BEGIN)
+    _, _, tail = rest.partition(_END)
+    _README.write_text(f"{head}{_BEGIN}\n{table(results)}\n{_END}{tail}", encoding="utf-8")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", help=f"of {', '.join(names())}; all where none is named"
+    )
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, nothing is written")
+    options = parser.parse_args(argv)
+    results: dict = {"rows": []}
+    if _RESULTS.exists():
+        results = json.loads(_RESULTS.read_text(encoding="utf-8"))
+    for name in options.names or names():
+        rows = importlib.import_module(f"benchmarks.bench_{name}").run(options.quick)
+        for row in rows:
+            print(json.dumps(row), flush=True)
+        key = {(row["name"], row["size"]) for row in rows}
+        results["rows"] = [r for r in results["rows"] if (r["name"], r["size"]) not in key] + rows
+        results["machine"] = machine()
+        if not options.quick:
+            _RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            write_readme(results)
+
+
+if __name__ == "__main__":
+    main()
