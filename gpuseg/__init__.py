@@ -11,9 +11,12 @@ __all__ = ["__version__", *_SUBMODULES]
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        return version("gpuseg")
+        try:
+            return version("gpuseg")
+        except PackageNotFoundError:  # a bare checkout on the path
+            return "0+unknown"
     if name in _SUBMODULES:
         return importlib.import_module(f"gpuseg.{name}")
     raise AttributeError(f"module 'gpuseg' has no attribute {name!r}")
