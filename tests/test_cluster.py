@@ -1,0 +1,237 @@
+"""Threads, processes and running clusters compute the same, end with the block, and say why not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import LocalCluster
+
+import gpuseg.cluster
+from gpuseg import _backend
+from gpuseg.cluster import connect
+
+# Functions that travel to other processes are defined inside the tests: these are pickled by
+# value, whereas a test module cannot be imported there.
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with connect("processes", workers=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["threads", "processes"])
+def cluster(request):
+    if request.param == "processes":
+        yield request.getfixturevalue("processes")
+    else:
+        with connect(workers=2) as opened:
+            yield opened
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 40])
+def test_every_item_is_answered_once(cluster, count):
+    def square(item):
+        return item * item
+
+    assert cluster.workers == 2
+    answers = list(cluster.map(square, iter(range(count))))
+    assert sorted(answers) == [(item, item * item) for item in range(count)]
+
+
+def test_few_items_are_in_flight(cluster):
+    taken = []
+    ahead = []
+
+    def items():
+        for item in range(50):
+            taken.append(item)
+            yield item
+
+    for done, _ in enumerate(cluster.map(abs, items())):
+        ahead.append(len(taken) - done)
+    assert taken == list(range(50))
+    # Two per worker, and those that are completed and not yet handed over.
+    assert max(ahead) <= 2 * 2 * cluster.workers
+
+
+def test_a_mapped_function_has_one_thread_to_itself(cluster):
+    def allowed(_):
+        from gpuseg._backend import threads
+
+        return threads()
+
+    assert {result for _, result in cluster.map(allowed, range(4))} == {1}
+    assert _backend.threads() >= 1
+
+
+def test_the_error_of_an_item_is_raised_with_its_place(cluster):
+    def divide(item):
+        return 1 / item
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(cluster.map(divide, [1, 2, 0, 3]))
+    notes = "".join(getattr(caught.value, "__notes__", []))
+    assert isinstance(cluster, gpuseg.cluster.Threads) or "in divide" in notes
+    assert sorted(cluster.map(abs, [-1])) == [(-1, 1)]
+
+
+def test_after_an_error_or_a_break_nothing_begins():
+    began = []
+
+    def fail(item):
+        began.append(item)
+        if item == 3:
+            raise OSError("tile 3")
+        return item
+
+    with connect(workers=2) as cluster:
+        with pytest.raises(OSError, match="tile 3"):
+            list(cluster.map(fail, range(100)))
+        after_the_error = len(began)
+        assert after_the_error < 20
+        answers = cluster.map(fail, range(4, 100))
+        next(answers)
+        answers.close()
+        assert len(began) - after_the_error < 20
+    assert not [t for t in threading.enumerate() if t.name.startswith("gpuseg")]
+
+
+def test_dask_arrays_compute_on_it():
+    def where(block):
+        return np.full(block.shape, os.getpid())
+
+    array = da.zeros((4, 4), chunks=2, dtype=np.int64).map_blocks(where, dtype=np.int64)
+    with connect(workers=1):
+        assert dask.config.get("num_workers") == 1
+        assert set(np.unique(array.compute())) == {os.getpid()}
+    with connect("processes", workers=1):
+        assert os.getpid() not in np.unique(array.compute())
+    assert dask.config.get("num_workers", None) is None
+
+
+def test_a_mapped_function_may_compute_a_dask_array():
+    def total(item):
+        return int(da.ones((4, 4), chunks=2, dtype=int).sum().compute()) * item
+
+    with connect(workers=1) as cluster:
+        assert dict(cluster.map(total, [1, 2])) == {1: 16, 2: 32}
+
+
+def test_the_items_of_a_killed_worker_are_done_again(tmp_path):
+    died = tmp_path / "died"
+
+    def die_once(item):
+        if item == 5 and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return -item
+
+    with connect("processes", workers=2) as cluster:
+        assert dict(cluster.map(die_once, range(12))) == {item: -item for item in range(12)}
+    assert died.exists()
+
+
+def test_an_outer_cluster_is_used_and_left_open():
+    with connect(workers=2) as outer:
+        with connect(outer) as inner:
+            assert inner is outer
+        assert list(outer.map(abs, [-1])) == [(-1, 1)]
+        with (
+            pytest.raises(ValueError, match=r"workers cannot be set.* got 3"),
+            connect(outer, workers=3),
+        ):
+            pass
+
+
+def test_a_running_cluster_is_joined_and_left_running(tmp_path):
+    with LocalCluster(
+        n_workers=1, threads_per_worker=3, processes=False, dashboard_address=":0"
+    ) as running:
+        with connect(running.scheduler_address) as cluster:
+            assert cluster.workers == 3
+            assert sorted(cluster.map(abs, [-2, 1])) == [(-2, 2), (1, 1)]
+            file = tmp_path / "scheduler.json"
+            cluster.client.write_scheduler_file(str(file))
+        with connect(str(file)) as cluster:
+            assert list(cluster.map(abs, [-7])) == [(-7, 7)]
+
+
+def test_nothing_at_the_address_is_a_clear_error(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpuseg.cluster, "_ANSWER_WITHIN_S", 0.3)
+    with pytest.raises(ConnectionError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
+        connect("tcp://127.0.0.1:9").__enter__()
+    with pytest.raises(FileNotFoundError, match=r"missing\.json"):
+        connect(str(tmp_path / "missing.json")).__enter__()
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as running,
+        pytest.raises(ConnectionError, match="has no workers"),
+    ):
+        connect(running.scheduler_address).__enter__()
+
+
+def test_a_missing_gpu_is_a_clear_error(monkeypatch):
+    monkeypatch.setattr(gpuseg.cluster.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RuntimeError, match=r"needs cupy and dask_cuda.*pip install 'gpuseg\[cuda"):
+        connect("cuda").__enter__()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scheduler": "thread"}, "scheduler must be .* got 'thread'"),
+        ({"workers": 0}, "workers must be a positive integer, got 0"),
+        ({"workers": 1.5}, "workers must be a positive integer, got 1.5"),
+        ({"threads_per_worker": 2}, "threads_per_worker applies to .* got 2"),
+        ({"scheduler": "tcp://host:1", "workers": 2}, "workers cannot be set .* got 2"),
+    ],
+)
+def test_arguments_are_checked(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        connect(**arguments).__enter__()
+
+
+INTERRUPTED = """
+import sys, time
+from gpuseg.cluster import connect
+
+def slow(item):
+    time.sleep(0.05)
+    return item
+
+if __name__ == "__main__":
+    try:
+        with connect(sys.argv[1] or None, workers=2) as cluster:
+            for item, _ in cluster.map(slow, range(100_000)):
+                print(item, flush=True)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("scheduler", ["", "processes"])
+def test_ctrl_c_ends_it_quietly(tmp_path, scheduler):
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED)
+    # A terminal sends the signal to the whole group, workers included.
+    process = subprocess.Popen(
+        [sys.executable, str(script), scheduler],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert out.splitlines()[-1] == "interrupted"
+    assert err == ""
+    assert process.returncode == 0
