@@ -1,0 +1,350 @@
+"""A picture of what was counted: the slide beside the slide with its classes in colour.
+
+Pillow draws it; it comes with scikit-image, and a text of its own at any size with it.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["COLOURS", "NAMES", "blend", "picture", "shares_of"]
+
+# Yellow, orange and red for 1+, 2+ and 3+, as pathologists know them from QuPath. HistomicsTK's
+# blue, light grey and red are kept for label files; over a grey slide its grey is not seen.
+NAMES = ("weak", "plain", "strong", "counterstained")
+COLOURS = ((255, 214, 64), (250, 128, 30), (200, 12, 40), (66, 108, 196))
+
+_INK, _PAPER, _FAINT = (28, 30, 34), (255, 255, 255), (118, 122, 130)
+_OUTLINE, _BORDER = (0, 92, 190), (205, 208, 214)
+_SPACE = 3.0  # a legend entry's swatch and distances, in letter heights
+_SPELLED = {"×": "x", "µ": "u", "μ": "u", "≥": ">=", "≤": "<=", "–": "-", "—": "-"}
+
+
+def shares_of(labels: NDArray[np.uint8], factor: int = 1) -> NDArray[np.float32]:
+    """Share of each class in squares of `factor` × `factor` pixels.
+
+    A picture of a slide drawn from these shows how dense the positive pixels are. The most
+    frequent class, or every nth pixel, would drop whatever is rarer than half.
+
+    Parameters
+    ----------
+    labels : (H, W) uint8
+        0 negative, then 1 weak, 2 plain, 3 strong and 4 counterstained.
+    factor : int
+        Side of a square. The last row and column of squares may be smaller.
+
+    Returns
+    -------
+    shares : (ceil(H / factor), ceil(W / factor), 4) float32
+        Within [0, 1]; what is missing to 1 is negative.
+
+    Raises
+    ------
+    ValueError
+        If `factor` is less than 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> shares_of(np.array([[1, 1, 3], [0, 2, 3]], np.uint8), 2)[0]
+    array([[0.5 , 0.25, 0.  , 0.  ],
+           [0.  , 0.  , 1.  , 0.  ]], dtype=float32)
+    """
+    if factor < 1:
+        raise ValueError(f"factor must be at least 1, got {factor}")
+    rows = np.arange(0, labels.shape[0], factor)
+    cols = np.arange(0, labels.shape[1], factor)
+    size = np.outer(
+        np.diff(np.append(rows, labels.shape[0])), np.diff(np.append(cols, labels.shape[1]))
+    )
+    shares = np.empty((len(rows), len(cols), len(NAMES)), np.float32)
+    for index in range(len(NAMES)):
+        inside = (labels == index + 1).astype(np.uint32)
+        counts = np.add.reduceat(np.add.reduceat(inside, rows, axis=0), cols, axis=1)
+        shares[..., index] = counts / size
+    return shares
+
+
+def blend(
+    image: NDArray[np.uint8], shares: NDArray[np.float32], opacity: float = 0.85
+) -> NDArray[np.uint8]:
+    """Lay the colours of the classes over a grey, lightened image.
+
+    Parameters
+    ----------
+    image : (H, W, 3 or 4) uint8
+        RGB; a fourth channel is ignored.
+    shares : (H, W, 4) float32
+        As from `shares_of`.
+    opacity : float
+        How much of the image a pixel that is one class throughout hides, in [0, 1].
+
+    Returns
+    -------
+    blended : (H, W, 3) uint8
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or `opacity` is outside [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> shares = np.zeros((1, 2, 4), np.float32)
+    >>> shares[0, 1, 2] = 1
+    >>> blend(np.full((1, 2, 3), 255, np.uint8), shares, opacity=1.0)
+    array([[[255, 255, 255],
+            [200,  12,  40]]], dtype=uint8)
+    """
+    if shares.shape != (*image.shape[:2], len(NAMES)):
+        raise ValueError(
+            f"shares must be of shape {(*image.shape[:2], len(NAMES))}, got {shares.shape}"
+        )
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must be within [0, 1], got {opacity}")
+    luminance = image[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    # Lightened, so that dark nuclei don't compete with the colours; those are shaded with what
+    # is below them, for a flat colour would hide the tissue that one wants to check.
+    grey = (255 - (255 - luminance) * np.float32(0.6))[..., None]
+    shade = (luminance * np.float32(0.6 / 255) + np.float32(0.65)).clip(0, 1)[..., None]
+    cover = shares.sum(axis=-1, keepdims=True) * np.float32(opacity)
+    colour = shares @ np.array(COLOURS, np.float32) * shade * np.float32(opacity)
+    return (grey * (1 - cover) + colour + np.float32(0.5)).astype(np.uint8)
+
+
+def picture(
+    image: NDArray[np.uint8],
+    shares: NDArray[np.float32],
+    counts: Mapping[str, int],
+    *,
+    title: str,
+    subtitle: str = "",
+    mpp: float | None = None,
+    outlines: Sequence[NDArray[np.float64]] = (),
+) -> Image.Image:
+    """Draw the image beside the coloured one, with a legend that says how much of each class.
+
+    Parameters
+    ----------
+    image : (H, W, 3 or 4) uint8
+        The slide at the picture's scale.
+    shares : (H, W, 4) float32
+        As from `shares_of`.
+    counts : mapping
+        Exact number of pixels by name (of `NAMES`) and "total", for the legend.
+    title, subtitle : str
+        Written above.
+    mpp : float, optional
+        Micrometres per pixel of `image`; draws a scale bar.
+    outlines : sequence of (N, 2) float64
+        Rings, x and y in pixels of `image`, drawn over both panels.
+
+    Returns
+    -------
+    picture : PIL.Image.Image
+        RGB.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or `counts` lacks "total".
+    """
+    from PIL import Image
+
+    if "total" not in counts:
+        raise ValueError(f"counts must have 'total', got {sorted(counts)}")
+    panels = [
+        _outlined(np.ascontiguousarray(image[..., :3]), outlines),
+        _outlined(blend(image, shares), outlines),
+    ]
+    height, width = image.shape[:2]
+    # A small image is enlarged by whole steps, so that the text beside it has room to be read.
+    enlarge = max(1, 480 // max(width, height))
+    panels = [p.resize((width * enlarge, height * enlarge), Image.Resampling.BOX) for p in panels]
+    if mpp is not None:
+        for panel in panels:
+            _scale_bar(panel, mpp / enlarge)
+    return _page(panels, counts, title, subtitle)
+
+
+def _outlined(pixels: NDArray[np.uint8], outlines: Sequence[NDArray[np.float64]]) -> Image.Image:
+    from PIL import Image, ImageDraw
+
+    panel = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(panel)
+    for ring in outlines:
+        corners = [(float(x), float(y)) for x, y in ring]
+        draw.line([*corners, corners[0]], fill=_OUTLINE, width=2)
+    return panel
+
+
+def _scale_bar(panel: Image.Image, mpp: float) -> None:
+    """Draw a bar of a round length, about a fifth of the panel, in its lower right corner."""
+    from PIL import ImageDraw
+
+    length = _round_length(panel.width * mpp / 4)
+    pixels = round(length / mpp)
+    text = _drawable(f"{length:g} µm" if length < 1000 else f"{length / 1000:g} mm")
+    draw = ImageDraw.Draw(panel)
+    font = _font(max(12, panel.width // 40))
+    margin = max(8, panel.width // 50)
+    right, bottom = panel.width - margin, panel.height - margin
+    box = draw.textbbox((0, 0), text, font)
+    wide = max(pixels, box[2] - box[0])
+    top = bottom - (box[3] - box[1]) - 14
+    draw.rectangle((right - wide - 8, top - 4, right + 8, bottom + 6), fill=_PAPER)
+    draw.rectangle((right - pixels, bottom - 2, right, bottom + 1), fill=_INK)
+    draw.text((right - pixels / 2, bottom - 6), text, fill=_INK, font=font, anchor="ms")
+
+
+def _round_length(most: float) -> float:
+    """Largest of 1, 2 and 5 times a power of ten that is at most `most`."""
+    power = 10.0 ** np.floor(np.log10(most))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= most))
+
+
+def _page(
+    panels: Sequence[Image.Image], counts: Mapping[str, int], title: str, subtitle: str
+) -> Image.Image:
+    """Panels side by side, or one above the other if they are wide, between title and legend."""
+    from PIL import Image, ImageDraw
+
+    wide = panels[0].width > 1.6 * panels[0].height
+    gap = max(10, max(panels[0].size) // 60)
+    across = panels[0].width * (1 if wide else 2) + gap * (2 if wide else 3)
+    size = max(13, min(26, across // 48))
+    room = across - 2 * gap
+    legend = _flow(_entries(counts), room, size)
+    head = round(3.4 * size) + gap
+    down = panels[0].height * (2 if wide else 1) + gap * (1 if wide else 0)
+    foot = round((1.4 + 1.7 * len(legend)) * size) + 2 * gap
+    page = Image.new("RGB", (across, head + down + foot), _PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((gap, gap), _fit(title, room, 1.3 * size), fill=_INK, font=_font(1.3 * size))
+    draw.text((gap, gap + 1.8 * size), _fit(subtitle, room, size), fill=_FAINT, font=_font(size))
+    x, y = gap, head
+    for panel in panels:
+        page.paste(panel, (x, y))
+        # A border: slides are white at their edges, and so is the page.
+        draw.rectangle((x - 1, y - 1, x + panel.width, y + panel.height), outline=_BORDER)
+        x, y = (x, y + panel.height + gap) if wide else (x + panel.width + gap, y)
+    top = head + down + gap
+    _bar(draw, (gap, top, across - gap, top + size), counts)
+    _legend(draw, legend, (gap, round(top + 1.7 * size)), size)
+    return page
+
+
+def _bar(draw: Any, box: tuple[int, int, int, int], counts: Mapping[str, int]) -> None:
+    """Draw a bar divided as the pixels are."""
+    left, top, right, bottom = box
+    draw.rectangle(box, fill=(236, 238, 241))
+    x = float(left)
+    for name, colour in zip(NAMES, COLOURS, strict=True):
+        wide = (right - left) * counts.get(name, 0) / max(1, counts["total"])
+        if wide >= 0.5:
+            draw.rectangle((x, top, x + wide, bottom), fill=colour)
+        x += wide
+
+
+_Entry = tuple[str, tuple[int, int, int] | None]
+
+
+def _entries(counts: Mapping[str, int]) -> list[_Entry]:
+    total = counts["total"]
+    entries: list[_Entry] = [
+        (f"{name} {percent(counts[name], total)}", colour)
+        for name, colour in zip(NAMES, COLOURS, strict=True)
+        if name in counts
+    ]
+    positive = sum(counts.get(name, 0) for name in NAMES[:3])
+    return [*entries, (f"positive {percent(positive, total)} of {total:,} pixels", None)]
+
+
+def _flow(entries: Sequence[_Entry], room: int, size: int) -> list[list[_Entry]]:
+    """Lines of entries, each line as long as the room allows."""
+    font = _font(size)
+    lines: list[list[_Entry]] = [[]]
+    left = float(room)
+    for entry in entries:
+        wide = font.getlength(entry[0]) + _SPACE * size
+        if lines[-1] and wide > left:
+            lines.append([])
+            left = room
+        lines[-1].append(entry)
+        left -= wide
+    return lines
+
+
+def _legend(draw: Any, lines: list[list[_Entry]], place: tuple[int, int], size: int) -> None:
+    font = _font(size)
+    for row, line in enumerate(lines):
+        x, y = float(place[0]), place[1] + 1.7 * size * row
+        for text, colour in line:
+            if colour is not None:
+                draw.rectangle((x, y, x + size, y + size), fill=colour)
+                x += 1.4 * size
+            draw.text((x, y + 0.5 * size), text, fill=_INK, font=font, anchor="lm")
+            x += font.getlength(text) + (_SPACE - 1.4) * size
+
+
+def percent(count: int, total: int) -> str:
+    """Percentage with three digits that count, for the eye.
+
+    Examples
+    --------
+    >>> percent(1, 3), percent(1, 12345), percent(0, 5), percent(1, 10**9), percent(3, 3)
+    ('33.3 %', '0.0081 %', '0 %', '<0.0001 %', '100 %')
+    """
+    share = 100 * count / max(1, total)
+    if count == 0 or count == total:
+        return f"{share:.0f} %"
+    if share < 1e-4:
+        return "<0.0001 %"
+    if share > 99.9:
+        return ">99.9 %"
+    return f"{share:.1f} %" if share >= 10 else f"{float(f'{share:.2g}'):g} %"
+
+
+def _font(size: float) -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size=round(size))
+
+
+def _drawable(text: str) -> str:
+    """Text with every character that Pillow's own font lacks spelled otherwise, or as `?`.
+
+    That font has hardly more than ASCII, but it is there on every machine.
+    """
+    font = _font(20)
+    lacking = bytes(font.getmask("\uffff"))
+
+    def has(character: str) -> bool:
+        return character.isspace() or bytes(font.getmask(character)) != lacking
+
+    def spelled(character: str) -> str:
+        base = unicodedata.normalize("NFKD", character)[0]
+        return _SPELLED.get(character, base if has(base) else "?")
+
+    return "".join(c if has(c) else spelled(c) for c in text)
+
+
+def _fit(text: str, room: int, size: float) -> str:
+    """Text shortened in its middle until it is no wider than `room`."""
+    font = _font(size)
+    text = kept = _drawable(text)
+    cut = 0
+    while font.getlength(kept) > room and cut < len(text) - 4:
+        cut += 1
+        middle = (len(text) - cut) // 2
+        kept = f"{text[:middle]}...{text[middle + cut :]}"
+    return kept
