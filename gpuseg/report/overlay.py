@@ -19,8 +19,8 @@ __all__ = ["COLOURS", "NAMES", "blend", "picture", "shares_of"]
 
 # Yellow, orange and red for 1+, 2+ and 3+, as pathologists know them from QuPath. HistomicsTK's
 # blue, light grey and red are kept for label files; over a grey slide its grey is not seen.
-NAMES = ("weak", "plain", "strong", "counterstained")
-COLOURS = ((255, 214, 64), (250, 128, 30), (200, 12, 40), (66, 108, 196))
+NAMES = ("weak", "plain", "strong")
+COLOURS = ((255, 214, 64), (250, 128, 30), (200, 12, 40))
 
 _INK, _PAPER, _FAINT = (28, 30, 34), (255, 255, 255), (118, 122, 130)
 _OUTLINE, _BORDER = (0, 92, 190), (205, 208, 214)
@@ -37,13 +37,13 @@ def shares_of(labels: NDArray[np.uint8], factor: int = 1) -> NDArray[np.float32]
     Parameters
     ----------
     labels : (H, W) uint8
-        0 negative, then 1 weak, 2 plain, 3 strong and 4 counterstained.
+        0 negative, 1 weak, 2 plain, 3 strong.
     factor : int
         Side of a square. The last row and column of squares may be smaller.
 
     Returns
     -------
-    shares : (ceil(H / factor), ceil(W / factor), 4) float32
+    shares : (ceil(H / factor), ceil(W / factor), 3) float32
         Within [0, 1]; what is missing to 1 is negative.
 
     Raises
@@ -55,8 +55,8 @@ def shares_of(labels: NDArray[np.uint8], factor: int = 1) -> NDArray[np.float32]
     --------
     >>> import numpy as np
     >>> shares_of(np.array([[1, 1, 3], [0, 2, 3]], np.uint8), 2)[0]
-    array([[0.5 , 0.25, 0.  , 0.  ],
-           [0.  , 0.  , 1.  , 0.  ]], dtype=float32)
+    array([[0.5 , 0.25, 0.  ],
+           [0.  , 0.  , 1.  ]], dtype=float32)
     """
     if factor < 1:
         raise ValueError(f"factor must be at least 1, got {factor}")
@@ -82,7 +82,7 @@ def blend(
     ----------
     image : (H, W, 3 or 4) uint8
         RGB; a fourth channel is ignored.
-    shares : (H, W, 4) float32
+    shares : (H, W, 3) float32
         As from `shares_of`.
     opacity : float
         How much of the image a pixel that is one class throughout hides, in [0, 1].
@@ -99,7 +99,7 @@ def blend(
     Examples
     --------
     >>> import numpy as np
-    >>> shares = np.zeros((1, 2, 4), np.float32)
+    >>> shares = np.zeros((1, 2, 3), np.float32)
     >>> shares[0, 1, 2] = 1
     >>> blend(np.full((1, 2, 3), 255, np.uint8), shares, opacity=1.0)
     array([[[255, 255, 255],
@@ -137,7 +137,7 @@ def picture(
     ----------
     image : (H, W, 3 or 4) uint8
         The slide at the picture's scale.
-    shares : (H, W, 4) float32
+    shares : (H, W, 3) float32
         As from `shares_of`.
     counts : mapping
         Exact number of pixels by name (of `NAMES`) and "total", for the legend.
@@ -265,7 +265,7 @@ def _entries(counts: Mapping[str, int]) -> list[_Entry]:
         for name, colour in zip(NAMES, COLOURS, strict=True)
         if name in counts
     ]
-    positive = sum(counts.get(name, 0) for name in NAMES[:3])
+    positive = sum(counts.get(name, 0) for name in NAMES)
     return [*entries, (f"positive {percent(positive, total)} of {total:,} pixels", None)]
 
 
