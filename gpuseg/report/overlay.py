@@ -209,7 +209,8 @@ def _scale_bar(panel: Image.Image, mpp: float) -> None:
 def _round_length(most: float) -> float:
     """Largest of 1, 2 and 5 times a power of ten that is at most `most`."""
     power = 10.0 ** np.floor(np.log10(most))
-    return float(max(step * power for step in (1, 2, 5) if step * power <= most))
+    # 0.5 too: the logarithm of a number just below a power of ten is rounded up to it.
+    return float(max(step * power for step in (0.5, 1, 2, 5) if step * power <= most))
 
 
 def _page(
