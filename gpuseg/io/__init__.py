@@ -1,1 +1,15 @@
 """Reading and writing: slides, annotations, label pyramids, tables."""
+
+import importlib
+from typing import Any
+
+# Imported on first use: a reader of regions or tables needs no image codecs.
+_HOMES = {"open_slide": "slides", "Slide": "slides", "SlideError": "slides"}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"gpuseg.io.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'gpuseg.io' has no attribute {name!r}")

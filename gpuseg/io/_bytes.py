@@ -1,0 +1,134 @@
+"""Byte ranges of a local file or of a URL, from any thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, Protocol
+
+from gpuseg.io._reader import SlideError
+
+# Ranges of one request to a server: neighbours closer than the gap are fetched together, and a
+# batch holds a bounded number of bytes, so that a box of large tiles does not fill the memory.
+_GAP_BYTES = 64 << 10
+_BATCH_BYTES = 32 << 20
+
+
+class ByteSource(Protocol):
+    """Where the bytes of a slide come from."""
+
+    name: str
+    size: int
+
+    def open(self) -> IO[bytes]:
+        """Seekable stream for parsing headers."""
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        """Bytes of each (offset, length), in order; shorter where the file ends."""
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
+class LocalFile:
+    """`os.pread` on one descriptor: no lock, no seek, safe from any thread."""
+
+    def __init__(self, path: str) -> None:
+        self.name = path
+        self._descriptor: int | None = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self.size = os.fstat(self._descriptor).st_size
+
+    def open(self) -> IO[bytes]:
+        """Second, buffered handle on the file."""
+        return open(self.name, "rb")
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        """One system call for each range."""
+        for offset, length in ranges:
+            if self._descriptor is None:
+                raise SlideError(f"{self.name}: the slide is closed")
+            yield os.pread(self._descriptor, length, offset)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class RemoteFile:
+    """Ranges through fsspec: neighbouring ones in one request, nothing cached."""
+
+    def __init__(self, url: str, filesystem: Any, path: str) -> None:
+        self.name = url
+        self._filesystem = filesystem
+        self._path = path
+        self.size = int(filesystem.info(path)["size"] or 0)
+        if not self.size:
+            raise SlideError(f"{url}: the server does not tell the file's size, or it is empty")
+
+    def open(self) -> IO[bytes]:
+        """Stream that fetches blocks as the parser walks from directory to directory."""
+        stream: IO[bytes] = self._filesystem.open(
+            self._path, "rb", block_size=256 << 10, cache_type="blockcache"
+        )
+        return stream
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        """Batches of merged ranges, one request for each run of neighbours."""
+        for batch in _batches(ranges):
+            spans = merge_ranges(batch, _GAP_BYTES)
+            chunks = self._filesystem.cat_ranges(
+                [self._path] * len(spans),
+                [start for start, _ in spans],
+                [min(stop, self.size) for _, stop in spans],
+            )
+            for (start, stop), chunk in zip(spans, chunks, strict=True):
+                if len(chunk) > stop - start:
+                    raise SlideError(f"{self.name}: the server ignores range requests")
+            for offset, length in batch:
+                yield _cut(spans, chunks, offset, length)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def _batches(ranges: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    batch: list[tuple[int, int]] = []
+    held = 0
+    for offset, length in ranges:
+        if batch and held + length > _BATCH_BYTES:
+            yield batch
+            batch, held = [], 0
+        batch.append((offset, length))
+        held += length
+    if batch:
+        yield batch
+
+
+def merge_ranges(ranges: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, int]]:
+    """Disjoint (start, stop), ascending, that cover every (offset, length).
+
+    Examples
+    --------
+    >>> merge_ranges([(100, 10), (0, 10), (12, 8)], gap=4)
+    [(0, 20), (100, 110)]
+    """
+    merged: list[tuple[int, int]] = []
+    for offset, length in sorted(ranges):
+        if merged and offset <= merged[-1][1] + gap:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], offset + length))
+        else:
+            merged.append((offset, offset + length))
+    return merged
+
+
+def _cut(spans: list[tuple[int, int]], chunks: Sequence[bytes], offset: int, length: int) -> bytes:
+    from bisect import bisect_right
+
+    index = bisect_right(spans, offset, key=lambda span: span[0]) - 1
+    start = offset - spans[index][0]
+    return bytes(chunks[index][start : start + length])

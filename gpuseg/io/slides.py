@@ -1,0 +1,419 @@
+"""Whole-slide images and plain images: pyramids that are read tile by tile."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from gpuseg.io._open import open_reader
+from gpuseg.io._reader import Facts, Reader, SlideError, TileError
+from gpuseg.typing import Array, NumpyArray
+
+__all__ = ["Level", "Slide", "SlideError", "Tile", "open_slide"]
+
+OnError = Literal["raise", "skip"]
+
+# A level is the one asked for if its pixel size is this close.
+_TOLERANCE = 0.05
+_CHUNK = 4096
+
+
+class Level(NamedTuple):
+    """One resolution of a slide.
+
+    `shape` and `tile` are (height, width) in pixels, `downsample` is relative to level 0, `mpp`
+    is in micrometres per pixel (None where unknown).
+    """
+
+    shape: tuple[int, int]
+    downsample: float
+    mpp: float | None
+    tile: tuple[int, int]
+
+
+class Tile(NamedTuple):
+    """A decoded tile: its place in pixels of the slide's level, and its pixels (H, W, C).
+
+    `pixels` is None for a tile that could not be read (only with ``on_error="skip"``); the
+    others may be views, and white where the file leaves a tile out.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    pixels: NumpyArray | None
+
+
+def open_slide(
+    path: str | os.PathLike[str],
+    *,
+    level: int = 0,
+    mpp: float | None = None,
+    magnification: float | None = None,
+    on_error: OnError = "raise",
+) -> Slide:
+    """Open a slide or an image, from a file, a folder (OME-Zarr) or a URL.
+
+    Reads Aperio SVS, tiled and stripped TIFF, BigTIFF and OME-TIFF, OME-Zarr 0.4 and 0.5, PNG,
+    JPEG, JPEG 2000, WebP, and, through OpenSlide, MRXS, NDPI, VMS, SCN, BIF and others. URLs are
+    read by fsspec (``https://``, ``s3://``, ``memory://``, …). Nothing is ever resampled: `mpp`
+    and `magnification` choose among the levels that the file holds.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File, folder or URL.
+    level : int
+        Resolution to read; 0 is the finest.
+    mpp, magnification : float, optional
+        Choose the level by micrometres per pixel or by objective power, within 5 %, instead.
+    on_error : {"raise", "skip"}
+        What `Slide.read_tiles` does with unreadable tiles unless told otherwise. A file that is
+        shorter than its directory says (truncated, or still being copied) is refused here,
+        unless it is "skip".
+
+    Returns
+    -------
+    Slide
+
+    Raises
+    ------
+    SlideError
+        If the file cannot be read, or is no image of a supported kind, or is truncated.
+    ValueError
+        If no level is `level`, `mpp` or `magnification`; the message lists those that exist.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, tifffile
+    >>> path = tempfile.NamedTemporaryFile(suffix=".tif").name
+    >>> image = np.full((600, 800, 3), 200, np.uint8)
+    >>> tifffile.imwrite(path, image, tile=(256, 256), photometric="rgb",
+    ...                  resolution=(20000, 20000), resolutionunit="CENTIMETER")
+    >>> slide = open_slide(path)
+    >>> slide.shape, slide.mpp, slide.levels[0].tile
+    ((600, 800, 3), 0.5, (256, 256))
+    """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}')
+    name = os.fspath(path)
+    reader = open_reader(name)
+    try:
+        levels = _levels(reader.facts)
+        chosen = _choose(name, levels, reader.facts.magnification, level, mpp, magnification)
+        if on_error == "raise":
+            _refuse_truncated(name, reader.facts, chosen)
+        return Slide(name, reader, levels, chosen, on_error)
+    except BaseException:
+        reader.close()
+        raise
+
+
+def _levels(facts: Facts) -> tuple[Level, ...]:
+    base = facts.grids[0].shape
+    own = None if facts.mpp is None else math.sqrt(facts.mpp[0] * facts.mpp[1])
+    if facts.mpp is not None and facts.mpp[0] == facts.mpp[1]:
+        own = facts.mpp[0]
+    levels = []
+    for grid in facts.grids:
+        # OpenSlide's definition: the mean of both sides' ratios.
+        downsample = (base[0] / grid.shape[0] + base[1] / grid.shape[1]) / 2
+        mpp = None if own is None else own * downsample
+        levels.append(Level(grid.shape, downsample, mpp, grid.tile))
+    return tuple(levels)
+
+
+def _choose(
+    name: str,
+    levels: tuple[Level, ...],
+    power: float | None,
+    level: int,
+    mpp: float | None,
+    magnification: float | None,
+) -> int:
+    if mpp is None and magnification is None:
+        if not -len(levels) <= level < len(levels):
+            raise ValueError(f"level must be one of 0 to {len(levels) - 1} of {name}, got {level}")
+        return level % len(levels)
+    if (mpp is not None and magnification is not None) or level != 0:
+        raise ValueError("give one of level, mpp and magnification, not several")
+    if mpp is not None:
+        kind, wanted, known = "mpp", mpp, [each.mpp for each in levels]
+    else:
+        kind, wanted = "magnification", magnification or 0.0
+        known = [None if power is None else power / each.downsample for each in levels]
+    if not (math.isfinite(wanted) and wanted > 0):
+        raise ValueError(f"{kind} must be a positive number, got {wanted}")
+    found = [value for value in known if value is not None]
+    if not found:
+        raise ValueError(f"{name} tells no {kind}; choose one of its {len(levels)} levels")
+    best = min(range(len(levels)), key=lambda index: abs(math.log((known[index] or 1) / wanted)))
+    if abs((known[best] or 0) / wanted - 1) > _TOLERANCE:
+        listed = ", ".join(f"{value:.4g}" for value in found)
+        raise ValueError(f"no level of {name} has {kind} {wanted:g} (within 5 %); it has {listed}")
+    return best
+
+
+def _refuse_truncated(name: str, facts: Facts, level: int) -> None:
+    missing = facts.beyond_end[level] if facts.beyond_end else 0
+    if missing:
+        rows, columns = facts.grids[level].tiles
+        raise SlideError(
+            f"{name}: {missing} of {rows * columns} tiles of level {level} lie beyond the end of "
+            'the file: it is truncated, or still being copied (on_error="skip" reads the others)'
+        )
+
+
+class Slide:
+    """A pyramid of one file, at one of its levels; made by `open_slide`.
+
+    It may be used from several threads at once, and pickled: another process opens the file
+    again. Use it as a context manager, or call `close`, to close the file early.
+
+    Attributes
+    ----------
+    path : str
+    levels : tuple of Level
+        All resolutions, the finest first.
+    level : int
+        The one that is read.
+    shape : (height, width, channels)
+    dtype : numpy.dtype
+    mpp : float or None
+        Micrometres per pixel of the level. Where they differ by axis, their geometric mean, so
+        that ``mpp ** 2`` is always the area of a pixel; `mpp_yx` has both.
+    mpp_yx : (float, float) or None
+    magnification : float or None
+        Objective power, divided by the level's downsample.
+    format, codec : str
+    properties : dict of str to str
+    """
+
+    def __init__(
+        self, path: str, reader: Reader, levels: tuple[Level, ...], level: int, on_error: OnError
+    ) -> None:
+        facts = reader.facts
+        self.path = path
+        self.levels = levels
+        self.level = level
+        self.on_error: OnError = on_error
+        self.shape = (*levels[level].shape, facts.channels)
+        self.dtype = np.dtype(facts.dtype)
+        self.format = facts.format
+        self.codec = facts.codec
+        self.properties = facts.properties
+        self.mpp = levels[level].mpp
+        scale = levels[level].downsample
+        self.mpp_yx = None if facts.mpp is None else (facts.mpp[0] * scale, facts.mpp[1] * scale)
+        power = facts.magnification
+        self.magnification = None if power is None else power / scale
+        self._reader = reader
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.path, self.level, self.on_error, self.levels)
+
+    def __repr__(self) -> str:
+        height, width, channels = self.shape
+        rows = [
+            f"<Slide {self.path!r}",
+            f"  {width} × {height} × {channels} {self.dtype}, {self.format}, {self.codec}, "
+            f"tiles {self.levels[self.level].tile[1]} × {self.levels[self.level].tile[0]}",
+            f"  {_number(self.mpp, ' µm/px') or 'mpp unknown'}, "
+            f"{_number(self.magnification, '×') or 'magnification unknown'}",
+        ]
+        for index, level in enumerate(self.levels):
+            mark = "*" if index == self.level else " "
+            scale = _number(level.mpp, " µm/px")
+            rows.append(
+                f" {mark}level {index}: {level.shape[1]} × {level.shape[0]}, "
+                f"1/{level.downsample:.4g}{', ' + scale if scale else ''}"
+            )
+        return "\n".join(rows) + ">"
+
+    def __enter__(self) -> Slide:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; reading afterwards is an error."""
+        self._reader.close()
+
+    @property
+    def array(self) -> Array:
+        """The level as a Dask array (height, width, channels).
+
+        Chunks are about 4096² pixels, aligned to tiles, of NumPy; for CuPy use
+        ``slide.array.map_blocks(cupy.asarray)``.
+        """
+        import dask.array as da
+
+        step = self._box_shape(_CHUNK)
+        chunks = tuple(
+            tuple(min(size, length - start) for start in range(0, length, size))
+            for length, size in zip(self.shape[:2], step, strict=True)
+        )
+        return da.map_blocks(
+            partial(_read_block, self),
+            chunks=(*chunks, (self.shape[2],)),
+            dtype=self.dtype,
+            meta=np.empty((0, 0, 0), self.dtype),
+            name=f"slide-{_token(self)}",
+        )
+
+    def _box_shape(self, size: int) -> tuple[int, int]:
+        (height, width), _, _, (tall, wide) = self.levels[self.level]
+        box_width = min(max(size // wide, 1) * wide, width)
+        # Wide tiles (strips) make wide boxes: as many pixels, but in fewer rows.
+        rows = size if box_width <= 2 * size else size * size // box_width
+        return min(max(rows // tall, 1) * tall, height), box_width
+
+    def boxes(self, size: int = _CHUNK) -> list[tuple[int, int, int, int]]:
+        """Boxes (top, left, height, width) of about `size`² pixels that partition the level.
+
+        They are aligned to tiles: reading all of them decodes every tile once.
+        """
+        if size < 1:
+            raise ValueError(f"size must be positive, got {size}")
+        tall, wide = self._box_shape(size)
+        height, width, _ = self.shape
+        return [
+            (top, left, min(tall, height - top), min(wide, width - left))
+            for top in range(0, height, tall)
+            for left in range(0, width, wide)
+        ]
+
+    def read_tiles(
+        self, top: int, left: int, height: int, width: int, on_error: OnError | None = None
+    ) -> Iterator[Tile]:
+        """Tiles that meet a box, decoded and clipped to it, row by row.
+
+        Parameters
+        ----------
+        top, left, height, width : int
+            Box in pixels of the level; what lies outside the slide is left out.
+        on_error : {"raise", "skip"}, optional
+            Whether an unreadable tile is an error, or comes with ``pixels=None``. By default as
+            `open_slide` was told.
+
+        Raises
+        ------
+        SlideError
+            If a tile cannot be read; the message names the file, the level and the tile.
+        """
+        return self._read_tiles(self.level, (top, left, height, width), on_error or self.on_error)
+
+    def _read_tiles(
+        self, level: int, box: tuple[int, int, int, int], on_error: OnError
+    ) -> Iterator[Tile]:
+        shape, _, _, (tall, wide) = self.levels[level]
+        top, left = max(box[0], 0), max(box[1], 0)
+        bottom = min(box[0] + box[2], shape[0])
+        right = min(box[1] + box[3], shape[1])
+        if bottom <= top or right <= left:
+            return
+        positions = [
+            (row, column)
+            for row in range(top // tall, -(-bottom // tall))
+            for column in range(left // wide, -(-right // wide))
+        ]
+        blank: NumpyArray | None = None
+        for (row, column), pixels in zip(
+            positions, self._reader.read(level, positions), strict=True
+        ):
+            y, x = row * tall, column * wide
+            y0, x0 = max(y, top), max(x, left)
+            y1, x1 = min(y + tall, bottom), min(x + wide, right)
+            if pixels is None:
+                blank = self._white(tall, wide) if blank is None else blank
+                pixels = blank
+            if isinstance(pixels, TileError):
+                if on_error == "raise":
+                    raise SlideError(
+                        f"{self.path}: level {level}, tile row {row}, column {column} "
+                        f"(top {y}, left {x}) is unreadable: {pixels}"
+                    ) from pixels
+                yield Tile(y0, x0, y1 - y0, x1 - x0, None)
+            else:
+                yield Tile(y0, x0, y1 - y0, x1 - x0, pixels[y0 - y : y1 - y, x0 - x : x1 - x])
+
+    def _white(self, height: int, width: int) -> NumpyArray:
+        top = np.iinfo(self.dtype).max if self.dtype.kind in "iu" else 1
+        return np.broadcast_to(self.dtype.type(top), (height, width, self.shape[2]))
+
+    def read_region(self, top: int, left: int, height: int, width: int) -> NumpyArray:
+        """Pixels (height, width, channels) of a box of the level.
+
+        Raises
+        ------
+        ValueError
+            If the box is empty or reaches beyond the slide.
+        SlideError
+            If a tile cannot be read.
+        """
+        inside = top + height <= self.shape[0] and left + width <= self.shape[1]
+        if not inside or min(top, left) < 0 or min(height, width) < 1:
+            raise ValueError(
+                f"a region must lie within {self.shape[0]} × {self.shape[1]} pixels and not be "
+                f"empty, got top {top}, left {left}, height {height}, width {width}"
+            )
+        return self._read(self.level, top, left, height, width)
+
+    def _read(self, level: int, top: int, left: int, height: int, width: int) -> NumpyArray:
+        out = np.empty((height, width, self.shape[2]), self.dtype)
+        for tile in self._read_tiles(level, (top, left, height, width), "raise"):
+            y, x = tile.top - top, tile.left - left
+            out[y : y + tile.height, x : x + tile.width] = tile.pixels
+        return out
+
+    def thumbnail(self, max_size: int = 1024) -> NumpyArray:
+        """Small uint8 RGB image of the whole slide, (height, width, 3).
+
+        The coarsest level that is at least as large is averaged over areas, a band of rows at a
+        time. Floats are taken as 0…1, integers as 0…their maximum.
+
+        Parameters
+        ----------
+        max_size : int
+            Length of the longer side in pixels; a smaller slide is not enlarged.
+        """
+        from gpuseg.io._thumbnail import thumbnail
+
+        if max_size < 1:
+            raise ValueError(f"max_size must be positive, got {max_size}")
+        return thumbnail(self.levels, self._read, max_size)
+
+
+def _number(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:.4g}{unit}"
+
+
+def _token(slide: Slide) -> str:
+    from dask.base import tokenize
+
+    return str(tokenize(slide.path, slide.level, slide.levels, str(slide.dtype)))
+
+
+def _read_block(slide: Slide, block_info: dict[Any, Any] | None = None) -> NumpyArray:
+    if not block_info:
+        return np.empty((0, 0, 0), slide.dtype)
+    (top, bottom), (left, right), _ = block_info[None]["array-location"]
+    return slide.read_region(top, left, bottom - top, right - left)
+
+
+# A distributed task unpickles its slide; parsing a large slide's directory again each time would
+# cost more than many chunks take to read.
+@lru_cache(maxsize=8)
+def _reopened(path: str, level: int, on_error: OnError, levels: tuple[Level, ...]) -> Slide:
+    slide = open_slide(path, level=level, on_error=on_error)
+    if slide.levels != levels:
+        slide.close()
+        raise SlideError(f"{path} has changed since it was opened: its levels differ")
+    return slide
