@@ -1,0 +1,94 @@
+"""The command line: `gpuseg COMMAND …`; each command is a module of this package."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from gpuseg.cli._parser import Parser, UsageError
+
+__all__ = ["main"]
+
+# Command to module and summary. A command's module is imported when it is asked for, so that
+# `gpuseg --help` needs neither NumPy nor rich.
+_COMMANDS = {
+    "count": ("count", "count positive pixels of slides into a table, label images, overlays"),
+    "sweep": ("sweep", "count one slide under many parameters from its colour histogram"),
+    "info": ("info", "say what is in a slide: levels, pixel size, properties"),
+    "demo": ("demo", "count the immunohistochemistry image that scikit-image ships"),
+    "PositivePixelCount": ("histomicstk", "count with HistomicsTK's own command line"),
+}
+
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        What follows `gpuseg`; default the process's arguments.
+
+    Returns
+    -------
+    code : int
+        0 done; 1 a slide or the whole command failed; 2 wrong arguments; 130 stopped by Ctrl-C.
+
+    Examples
+    --------
+    >>> main(["count", "a.svs", "--hue-with", "0.2"])
+    2
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in arguments if not word.startswith("-")), None)
+    name = f"gpuseg {command}" if command in _COMMANDS else "gpuseg"
+    try:
+        return _run(arguments, command)
+    except SystemExit as exit:  # argparse, after help, a version or an error of its own
+        return exit.code if isinstance(exit.code, int) else 0
+    except UsageError as error:
+        return _say(f"{name}: error: {error}", 2)
+    except KeyboardInterrupt:
+        return _say(f"{name}: stopped", _INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has left (`gpuseg info … | head`). Python would complain once
+        # more when it flushes standard output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        return _say(f"{name}: error: {error}", 1)
+
+
+def _say(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+def _run(arguments: list[str], command: str | None) -> int:
+    parser = Parser(
+        prog="gpuseg",
+        description="Positive pixel counting, from a slide on disk to a table and a label image.",
+        epilog="`gpuseg COMMAND --help` explains a command.",
+    )
+    parser.add_version()
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    chosen = None
+    for name, (module, summary) in _COMMANDS.items():
+        child = commands.add_parser(name, help=summary)
+        if name == command:
+            chosen = importlib.import_module(f"gpuseg.cli.{module}")
+            chosen.add_arguments(child)
+            child.set_defaults(parser=child)
+    if command is None and not arguments:
+        parser.print_help()
+        return 0
+    options, unknown = parser.parse_known_args(arguments)
+    if chosen is None:
+        parser.error("a command is needed, one of " + ", ".join(_COMMANDS))
+    if unknown:
+        options.parser.refuse(unknown)
+    code: int = chosen.run(options)
+    return code

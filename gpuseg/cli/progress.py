@@ -1,0 +1,153 @@
+"""How far the work is: a bar on a terminal, a line every few seconds in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TextIO
+
+# Often enough to see that it lives, seldom enough for the log of a night.
+_EVERY_S = 5.0
+
+
+class Progress:
+    """Context manager that shows the progress over some slides.
+
+    `update` is the callback that counting takes; `say` prints a line that stays.
+    """
+
+    def __init__(
+        self,
+        slides: int,
+        *,
+        show: bool = True,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._slides = slides
+        self._stream = stream or sys.stderr
+        self._clock = clock
+        self._show = show
+        self._number, self._name = 0, ""
+        self._said_at = clock()
+        self._began, self._first = clock(), 0
+        self._done = self._total = 0
+        self._bar: Any = None
+        self._tasks: list[Any] = []
+
+    def __enter__(self) -> Progress:
+        """Begin to show."""
+        if self._show and self._stream.isatty():
+            self._bar, self._tasks = _bar(self._stream, self._slides)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def slide(self, name: str) -> None:
+        """Begin the next slide."""
+        self._number += 1
+        self._name = name
+        self._began, self._first = self._clock(), -1
+        self._done = self._total = 0
+        if self._bar is not None:
+            overall, current = self._tasks
+            self._bar.update(overall, completed=self._number - 1)
+            self._bar.reset(current, description=_short(name), total=None)
+
+    def update(self, done: int, total: int, pixels: int, all_pixels: int) -> None:
+        """Take in that `done` of `total` boxes and `pixels` of `all_pixels` are counted."""
+        if self._first < 0:  # what a former run has left is no part of this one's speed
+            self._first = pixels
+        self._done, self._total = pixels, all_pixels
+        if self._bar is not None:
+            self._bar.update(self._tasks[1], total=all_pixels, completed=pixels)
+        elif self._show and self._clock() - self._said_at >= _EVERY_S:
+            self._said_at = self._clock()
+            print(self._line(), file=self._stream, flush=True)
+
+    def say(self, text: str) -> None:
+        """Print a line that stays, above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def _line(self) -> str:
+        took = self._clock() - self._began
+        speed = (self._done - self._first) / took if took > 0 else 0.0
+        words = [time.strftime("%H:%M:%S")]
+        if self._slides > 1:
+            words.append(f"slide {self._number} of {self._slides}")
+        share = self._done / self._total if self._total else 0.0
+        words += [
+            self._name,
+            f"{share:.0%}",
+            f"{self._done / 1e6:,.0f} of {self._total / 1e6:,.0f} Mpx",
+            f"{speed / 1e6:,.0f} Mpx/s",
+        ]
+        if speed > 0:
+            words.append(f"{duration((self._total - self._done) / speed)} left")
+        return "  ".join(words)
+
+
+def duration(seconds: float) -> str:
+    """Duration for the eye.
+
+    Examples
+    --------
+    >>> duration(0.05), duration(48.2), duration(700), duration(7260)
+    ('0.1 s', '48 s', '11 min 40 s', '2 h 1 min')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _short(name: str, most: int = 40) -> str:
+    return name if len(name) <= most else "…" + name[-(most - 1) :]
+
+
+def _bar(stream: TextIO, slides: int) -> tuple[Any, list[Any]]:
+    """Rich's bar and its two tasks: the slides, and the pixels of the present one."""
+    from rich.console import Console
+    from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        """Megapixels per second."""
+
+        def render(self, task: Task) -> Text:
+            if "pixels" not in task.fields or not task.speed:
+                return Text("")
+            return Text(f"{task.speed / 1e6:,.0f} Mpx/s", style="cyan")
+
+    bar = Bar(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        Speed(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=Console(file=stream),
+        transient=True,
+    )
+    # One slide needs no bar for the slides.
+    overall = bar.add_task("slides", total=slides, visible=slides > 1)
+    return bar, [overall, bar.add_task("", total=None, pixels=True)]
