@@ -110,7 +110,7 @@ def as_regions(
     slide_shape : tuple of int
         Height and width of the slide at full resolution.
     mpp : float or (float, float), optional
-        Micrometres per pixel (x, y) at full resolution.
+        Micrometres per pixel (y, x) at full resolution.
     magnification : float, optional
         Magnification at full resolution.
     downsample : float, optional
@@ -298,7 +298,7 @@ def _scales(units: Any, spec: Mapping[str, Any], slide: _Slide) -> tuple[float, 
     if units in _LENGTHS:
         if slide.mpp is None:
             raise ValueError(f"a region in {units}: the slide's pixel size is unknown")
-        x, y = (1 / (micrometres * 0.001) / _LENGTHS[units] for micrometres in slide.mpp)
+        y, x = (1 / (micrometres * 0.001) / _LENGTHS[units] for micrometres in slide.mpp)
         return x, y
     known = "base_pixels, mag_pixels, mm, um, nm, m, km, fraction"
     raise ValueError(f"units must be one of {known}, got {units!r}")
