@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from gpuseg.report.coverage import Coverage, squares
 from gpuseg.report.overlay import (
     COLOURS,
     NAMES,
@@ -17,7 +18,6 @@ from gpuseg.report.overlay import (
     blend,
     percent,
     picture,
-    shares_of,
 )
 
 LABELS = hnp.arrays(
@@ -25,10 +25,18 @@ LABELS = hnp.arrays(
 )
 
 
-@given(LABELS, st.integers(1, 9))
+def shares_of(labels: np.ndarray, max_size: int = 10**6) -> np.ndarray:
+    coverage = Coverage(labels.shape, max_size)
+    coverage.add(0, 0, squares(labels, coverage.factor))
+    return coverage.shares()
+
+
+@given(LABELS, st.integers(1, 25))
 @settings(max_examples=60, deadline=None)
-def test_shares_are_the_mean_of_each_square(labels: np.ndarray, factor: int):
-    shares = shares_of(labels, factor)
+def test_shares_are_the_mean_of_each_square(labels: np.ndarray, max_size: int):
+    shares = shares_of(labels, max_size)
+    assert max(shares.shape[:2]) <= max_size
+    factor = -(-max(labels.shape) // max_size)
     assert shares.shape == (*(-(-size // factor) for size in labels.shape), 3)
     for row, col in np.ndindex(shares.shape[:2]):
         square = labels[row * factor : (row + 1) * factor, col * factor : (col + 1) * factor]
@@ -36,11 +44,23 @@ def test_shares_are_the_mean_of_each_square(labels: np.ndarray, factor: int):
         np.testing.assert_allclose(shares[row, col], expected, atol=1e-6)
 
 
+@given(LABELS, st.integers(1, 9), st.integers(1, 23), st.integers(1, 23))
+@settings(max_examples=60, deadline=None)
+def test_shares_are_the_same_from_any_boxes(labels, max_size: int, tall: int, wide: int):
+    """The boxes of a slide are aligned to its tiles, not to the squares."""
+    coverage = Coverage(labels.shape, max_size)
+    for top in range(0, labels.shape[0], tall):
+        for left in range(0, labels.shape[1], wide):
+            box = labels[top : top + tall, left : left + wide]
+            coverage.add(top, left, squares(box, coverage.factor, top, left))
+    assert np.array_equal(coverage.shares(), shares_of(labels, max_size))
+
+
 def test_a_rare_class_still_tints_a_coarse_picture():
     labels = np.zeros((8, 8), np.uint8)
     labels[3, 3] = 3
     white = np.full((1, 1, 3), 255, np.uint8)
-    red, green, blue = blend(white, shares_of(labels, 8))[0, 0].astype(int)
+    red, green, blue = blend(white, shares_of(labels, 1))[0, 0].astype(int)
     assert red > green
     assert red > blue
 
@@ -69,7 +89,7 @@ def test_blend_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match=r"within \[0, 1\], got 1.5"):
         blend(image, shares[:, :5], opacity=1.5)
     with pytest.raises(ValueError, match="factor must be at least 1, got 0"):
-        shares_of(np.zeros((3, 3), np.uint8), 0)
+        squares(np.zeros((3, 3), np.uint8), 0)
 
 
 def counts_of(labels: np.ndarray) -> dict[str, int]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["COLOURS", "NAMES", "blend", "picture", "shares_of"]
+__all__ = ["COLOURS", "NAMES", "blend", "percent", "picture"]
 
 # Yellow, orange and red for 1+, 2+ and 3+, as pathologists know them from QuPath. HistomicsTK's
 # blue, light grey and red are kept for label files; over a grey slide its grey is not seen.
@@ -28,51 +28,6 @@ _SPACE = 3.0  # a legend entry's swatch and distances, in letter heights
 _SPELLED = {"×": "x", "µ": "u", "μ": "u", "≥": ">=", "≤": "<=", "–": "-", "—": "-"}
 
 
-def shares_of(labels: NDArray[np.uint8], factor: int = 1) -> NDArray[np.float32]:
-    """Share of each class in squares of `factor` × `factor` pixels.
-
-    A picture of a slide drawn from these shows how dense the positive pixels are. The most
-    frequent class, or every nth pixel, would drop whatever is rarer than half.
-
-    Parameters
-    ----------
-    labels : (H, W) uint8
-        0 negative, 1 weak, 2 plain, 3 strong.
-    factor : int
-        Side of a square. The last row and column of squares may be smaller.
-
-    Returns
-    -------
-    shares : (ceil(H / factor), ceil(W / factor), 3) float32
-        Within [0, 1]; what is missing to 1 is negative.
-
-    Raises
-    ------
-    ValueError
-        If `factor` is less than 1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> shares_of(np.array([[1, 1, 3], [0, 2, 3]], np.uint8), 2)[0]
-    array([[0.5 , 0.25, 0.  ],
-           [0.  , 0.  , 1.  ]], dtype=float32)
-    """
-    if factor < 1:
-        raise ValueError(f"factor must be at least 1, got {factor}")
-    rows = np.arange(0, labels.shape[0], factor)
-    cols = np.arange(0, labels.shape[1], factor)
-    size = np.outer(
-        np.diff(np.append(rows, labels.shape[0])), np.diff(np.append(cols, labels.shape[1]))
-    )
-    shares = np.empty((len(rows), len(cols), len(NAMES)), np.float32)
-    for index in range(len(NAMES)):
-        inside = (labels == index + 1).astype(np.uint32)
-        counts = np.add.reduceat(np.add.reduceat(inside, rows, axis=0), cols, axis=1)
-        shares[..., index] = counts / size
-    return shares
-
-
 def blend(
     image: NDArray[np.uint8], shares: NDArray[np.float32], opacity: float = 0.85
 ) -> NDArray[np.uint8]:
@@ -83,7 +38,7 @@ def blend(
     image : (H, W, 3 or 4) uint8
         RGB; a fourth channel is ignored.
     shares : (H, W, 3) float32
-        As from `shares_of`.
+        As from `Coverage.shares`.
     opacity : float
         How much of the image a pixel that is one class throughout hides, in [0, 1].
 
@@ -138,7 +93,7 @@ def picture(
     image : (H, W, 3 or 4) uint8
         The slide at the picture's scale.
     shares : (H, W, 3) float32
-        As from `shares_of`.
+        As from `Coverage.shares`.
     counts : mapping
         Exact number of pixels by name (of `NAMES`) and "total", for the legend.
     title, subtitle : str
