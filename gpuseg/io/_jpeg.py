@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import imagecodecs
 import simplejpeg
 
 from gpuseg.io._reader import TileError
@@ -30,6 +31,7 @@ class Header(NamedTuple):
     precision: int
     scan: int
     jfif: bool
+    lossy: bool
 
 
 def read_header(data: bytes) -> Header:
@@ -43,7 +45,7 @@ def read_header(data: bytes) -> Header:
     if data[:2] != b"\xff\xd8":
         raise TileError(f"not a JPEG stream: it starts with {data[:4].hex() or 'nothing'}")
     frame: tuple[int, int, int, int] | None = None
-    jfif = False
+    jfif = lossy = False
     position = 2
     while position + 4 <= len(data):
         if data[position] != 0xFF:
@@ -56,11 +58,12 @@ def read_header(data: bytes) -> Header:
             position += 2
             continue
         if marker == 0xDA and frame is not None:
-            return Header(*frame, position, jfif)
+            return Header(*frame, position, jfif, lossy)
         length = data[position + 2] << 8 | data[position + 3]
         if marker in _START_OF_FRAME and position + 10 <= len(data):
             precision, high, low, wide, narrow, components = data[position + 4 : position + 10]
             frame = (high << 8 | low, wide << 8 | narrow, components, precision)
+            lossy = marker in (0xC0, 0xC1, 0xC2)
         jfif |= marker == 0xE0 and data[position + 4 : position + 8] == b"JFIF"
         position += 2 + length
     raise TileError("corrupted JPEG stream: it ends before its first scan")
@@ -81,10 +84,18 @@ def decode(data: bytes) -> NumpyArray:
     TileError
         With libjpeg's message, if it warns of anything.
     """
+    pixels: NumpyArray
     try:
-        pixels: NumpyArray = simplejpeg.decode_jpeg(data, "RGB")
+        pixels = simplejpeg.decode_jpeg(data, "RGB")
     except ValueError as error:
-        raise TileError(f"corrupted JPEG stream: {error}") from error
+        if "subsampling" not in str(error):
+            raise TileError(f"corrupted JPEG stream: {error}") from error
+        # Sampling factors that libjpeg knows and TurboJPEG's interface does not.
+        check_end(data)
+        try:
+            pixels = imagecodecs.jpeg8_decode(data, outcolorspace="rgb")
+        except Exception as worse:
+            raise TileError(f"corrupted JPEG stream: {worse}") from worse
     return pixels
 
 

@@ -17,7 +17,7 @@ from gpuseg.io._bytes import ByteSource
 from gpuseg.io._reader import Grid, SlideError, TileError, check_decode_size
 from gpuseg.io._tiff_colour import Finish, make_finish
 from gpuseg.io._tiff_metadata import describe
-from gpuseg.io._tiff_pages import parsing, pyramid
+from gpuseg.io._tiff_pages import foreign_vendor, parsing, pyramid
 from gpuseg.typing import NumpyArray
 
 _JPEG = (7, 33007)
@@ -49,16 +49,31 @@ class TiffReader:
 
     def __init__(self, source: ByteSource) -> None:
         self._source = source
+        # Vendor whose directories only OpenSlide understands; then nothing else is known.
+        self.vendor: str | None = None
         with parsing(source) as tiff:
-            pages = pyramid(tiff)
-            self._levels = tuple(_level(source, level) for level in pages)
-            self.facts = replace(
-                describe(tiff, [level[0] for level in pages]),
-                grids=tuple(level.grid for level in self._levels),
-                beyond_end=tuple(_beyond_end(level, source.size) for level in self._levels),
-            )
-        first = self._levels[0].finish
-        self.facts = replace(self.facts, dtype=first.dtype, channels=first.channels)
+            self.vendor = foreign_vendor(tiff)
+            if self.vendor is None:
+                self._parse(tiff)
+
+    def _parse(self, tiff: Any) -> None:
+        pages, ignored = pyramid(tiff)
+        facts = describe(tiff, pages[0][0])
+        facts.properties.update(ignored)
+        levels = [_level(self._source, pages[0])]
+        for number, level in enumerate(pages[1:], 1):
+            try:
+                levels.append(_level(self._source, level))
+            except Exception as error:  # a damaged level must not hide the others
+                facts.properties[f"ignored.level {number}"] = str(error)
+        self._levels = tuple(levels)
+        self.facts = replace(
+            facts,
+            grids=tuple(level.grid for level in levels),
+            beyond_end=tuple(_beyond_end(level, self._source.size) for level in levels),
+            dtype=levels[0].finish.dtype,
+            channels=levels[0].finish.channels,
+        )
 
     def read(
         self, level: int, positions: Sequence[tuple[int, int]]

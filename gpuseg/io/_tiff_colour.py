@@ -32,7 +32,8 @@ def make_finish(name: str, page: Any, channels: int) -> Finish:
     """Conversion for `page`; `channels` is the number of pages that are channels of the image.
 
     Grey becomes three equal channels (with its alpha, if it has one, as the fourth), 0 is black
-    whatever the file's convention, bilevel is 0 and 255, and a palette's colours are looked up.
+    whatever the file's convention, fewer than 8 bits are widened to 0…255, and a palette's colours
+    are looked up.
     Images of several channels and RGB with alpha stay as they are; alpha is never composited.
 
     Raises
@@ -50,17 +51,17 @@ def make_finish(name: str, page: Any, channels: int) -> Finish:
     photometric, samples = int(page.photometric), int(page.samplesperpixel)
     if dtype.kind not in "buif":
         raise SlideError(f"{name}: samples of type {dtype.name} are not supported")
-    if photometric in (MINISWHITE, MINISBLACK):
-        if samples <= 2 and channels == 1:
-            return _grey(dtype, samples, page, photometric == MINISWHITE)
-        return Finish(dtype, samples * channels, _same)
-    if photometric == RGB and samples >= 3:
-        return Finish(dtype, samples * channels, _same)
-    if photometric == PALETTE and samples == 1 and channels == 1:
+    if photometric in (MINISWHITE, MINISBLACK) and samples <= 2 and channels == 1:
+        return _grey(dtype, samples, page, photometric == MINISWHITE)
+    if photometric in (MINISWHITE, MINISBLACK) or (photometric == RGB and samples >= 3):
+        few = isinstance(page.bitspersample, int) and page.bitspersample < 8 and dtype.kind == "u"
+        return Finish(dtype, samples * channels, _widen(page.bitspersample) if few else _same)
+    if photometric == PALETTE and channels == 1:
         return _palette(name, dtype, page)
     if photometric == YCBCR and samples == 3 and page.compression in _CONVERTED:
         return Finish(dtype, 3, _same)
-    if page.compression == APERIO_JP2000_YCBCR and dtype == np.uint8 and samples == 3:
+    plain = photometric == YCBCR and not page.is_subsampled
+    if (plain or page.compression == APERIO_JP2000_YCBCR) and dtype == np.uint8 and samples == 3:
         from gpuseg._cpu.ycbcr import to_rgb
 
         return Finish(dtype, 3, to_rgb)
@@ -76,12 +77,21 @@ def _same(pixels: NumpyArray) -> NumpyArray:
     return pixels
 
 
+def _widen(bits: int) -> Callable[[NumpyArray], NumpyArray]:
+    """0…2^bits − 1 to 0…255, as Pillow does; 10 to 15 bits stay, as instruments give them."""
+    top = (1 << bits) - 1
+    table = ((np.arange(1 << bits) * 255 + top // 2) // top).astype(np.uint8)
+    return lambda pixels: table[pixels]
+
+
 def _grey(dtype: np.dtype, samples: int, page: Any, inverted: bool) -> Finish:
     bits = page.bitspersample
     bilevel = dtype.kind == "b"
-    top = (1 << bits) - 1 if dtype.kind == "u" else 1
+    widen = _widen(bits) if dtype.kind == "u" and bits < 8 else _same
+    top = (1 << max(bits, 8)) - 1 if dtype.kind == "u" else 1
 
     def convert(pixels: NumpyArray) -> NumpyArray:
+        pixels = widen(pixels)
         grey = pixels[..., :1]
         if bilevel:
             grey = np.where(grey ^ inverted, np.uint8(255), np.uint8(0))

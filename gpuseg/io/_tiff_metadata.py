@@ -24,9 +24,8 @@ _MICROMETRES = {
 }  # fmt: skip
 
 
-def describe(tiff: Any, pages: list[Any]) -> Facts:
-    """Facts of a parsed TIFF but its grids, which the reader adds."""
-    page = pages[0]
+def describe(tiff: Any, page: Any) -> Facts:
+    """Facts of a parsed TIFF by its first page, but its grids, which the reader adds."""
     properties = _tags(page)
     mpp = _resolution(page)
     magnification = None

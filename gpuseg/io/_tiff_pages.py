@@ -16,6 +16,14 @@ from gpuseg.io._reader import SlideError
 # A pyramid has few directories; stacks have thousands, and a damaged chain may be endless.
 _MAX_PAGES = 64
 
+# tifffile's tests for what OpenSlide puts together from overlapping or restart-marker tiles.
+_FOREIGN = {
+    "is_ndpi": "Hamamatsu",
+    "is_scn": "Leica",
+    "is_bif": "Ventana",
+    "is_philips": "Philips",
+}
+
 _silent: ContextVar[bool] = ContextVar("silent", default=False)
 
 
@@ -62,24 +70,39 @@ def _check_directory(source: ByteSource, header: bytes) -> None:
         )
 
 
-def pyramid(tiff: Any) -> list[list[Any]]:
-    """Pages of each level, coarser and coarser; several pages of a level are its channels.
+def foreign_vendor(tiff: Any) -> str | None:
+    """Vendor whose tiles are stitched, padded or otherwise unlike TIFF's, or None."""
+    for flag, vendor in _FOREIGN.items():
+        if getattr(tiff, flag):
+            return vendor
+    software = tiff.pages[0].software
+    return "Trestle" if isinstance(software, str) and software.startswith("MedScan") else None
 
-    The first image of the file, at the first time point and focal plane. Coarser levels are the
-    SubIFDs of its page, or the pages after it that are smaller, of the same kind and of the same
-    proportions. Labels, macro images and thumbnails (which vendors store in strips) are none.
+
+def pyramid(tiff: Any) -> tuple[list[list[Any]], dict[str, str]]:
+    """Pages of each level, coarser and coarser, and why other pages are none.
+
+    Several pages of a level are its channels. The image is the first of the file, at its first
+    time point and focal plane. Coarser levels are the SubIFDs of its page, or the pages after it
+    that are smaller, of the same kind and of the same proportions. Labels, macro images and
+    thumbnails (which vendors store in strips) are none.
     """
     if tiff.is_ome:
-        levels = _ome_levels(tiff)
+        try:
+            levels = _ome_levels(tiff)
+        except Exception:  # OME-XML that contradicts the pages: they alone are believed
+            levels = []
         if levels:
-            return levels
+            return levels, {}
     base = tiff.pages[0]
-    levels = [[base]]
-    candidates = list(base.pages or ()) if base.subifds else []
-    for page in candidates or _later_pages(tiff):
-        if _is_reduced(page, base, levels[-1][0]):
+    levels, ignored = [[base]], {}
+    for number, page in enumerate((base.pages if base.subifds else None) or _later_pages(tiff), 1):
+        reason = _unfit(page, base, levels[-1][0])
+        if not reason:
             levels.append([page])
-    return levels
+        elif page.shape != base.shape:
+            ignored[f"ignored.page {number}"] = reason
+    return levels, ignored
 
 
 def _later_pages(tiff: Any) -> Iterator[Any]:
@@ -91,24 +114,27 @@ def _later_pages(tiff: Any) -> Iterator[Any]:
             return
 
 
-def _is_reduced(page: Any, base: Any, previous: Any) -> bool:
+def _unfit(page: Any, base: Any, previous: Any) -> str:
+    """Why `page` is no coarser level of `base`; empty if it is one."""
     if not isinstance(page, tifffile.TiffPage) or page.is_tiled != base.is_tiled:
-        return False
+        return "not tiled: a thumbnail, label or macro image"
     same = ("dtype", "samplesperpixel", "planarconfig", "bitspersample")
     if any(getattr(page, name) != getattr(base, name) for name in same):
-        return False
+        return "its samples are of another kind"
     # Bits 1 and 2 alone say page of a document and mask; 9 is Aperio's macro image.
     if page.subfiletype not in (0, 1):
-        return False
+        return f"its subfile type is {page.subfiletype}"
     height, width = page.imagelength, page.imagewidth
-    if not (0 < height <= previous.imagelength and 0 < width <= previous.imagewidth):
-        return False
+    if min(height, width) < 1 or height > previous.imagelength or width > previous.imagewidth:
+        return f"{height} × {width} pixels are no coarser level"
     if height * width >= previous.imagelength * previous.imagewidth:
-        return False
+        return f"{height} × {width} pixels are no coarser level"
     # Both sides were rounded, up or down, at every level before this one.
     factor = base.imagelength / height
-    tolerance = 2 * factor + 2
-    return bool(abs(width * factor - base.imagewidth) <= max(tolerance, 0.02 * base.imagewidth))
+    tolerance = max(2 * factor + 2, 0.02 * base.imagewidth)
+    if abs(width * factor - base.imagewidth) > tolerance:
+        return f"{height} × {width} pixels are of other proportions"
+    return ""
 
 
 def _ome_levels(tiff: Any) -> list[list[Any]]:
