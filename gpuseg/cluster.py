@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import signal
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from itertools import islice
@@ -39,7 +39,7 @@ class Threads:
 
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item]
-    ) -> Iterator[tuple[Item, Result]]:
+    ) -> Generator[tuple[Item, Result], None, None]:
         """Yield `(item, function(item))` in the order in which they are completed.
 
         At most two items per worker are in flight. The first error is raised here; whatever has
@@ -92,7 +92,7 @@ class Distributed:
 
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item]
-    ) -> Iterator[tuple[Item, Result]]:
+    ) -> Generator[tuple[Item, Result], None, None]:
         """Yield `(item, function(item))` in the order in which they are completed.
 
         As `Threads.map`; function, items and results are pickled, and `gpuseg` must be installed

@@ -5,14 +5,30 @@ Every function takes NumPy, CuPy and Dask arrays (of either) and answers where t
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import os
+from typing import Any, Literal
 
+from gpuseg import _count_slide
 from gpuseg._backend import floor, implementation
+from gpuseg._count_slide import Progress, SlideCount
 from gpuseg._hsi import Labels, Output, Parameters, rule_for
 from gpuseg._validate import check_mask, check_pixels
+from gpuseg.cluster import Cluster
+from gpuseg.io.slides import OnError, Slide
 from gpuseg.typing import Array
 
-__all__ = ["Labels", "Output", "Parameters", "classify", "count", "count_image"]
+__all__ = [
+    "Labels",
+    "Output",
+    "Parameters",
+    "SlideCount",
+    "classify",
+    "count",
+    "count_image",
+    "count_regions",
+    "count_slide",
+]
 
 
 def classify(
@@ -171,3 +187,181 @@ def _count_and_label(
     rule = rule_for(image.dtype, params, negative, max_value)
     tally, labels = implementation(image, "hsi").tally_and_labels(image, rule, mask)
     return tally.to_output(rule, None if mpp is None else (mpp / 1000) ** 2), labels
+
+
+def count_slide(
+    path: str | os.PathLike[str] | Slide,
+    params: Parameters,
+    region: Any = None,
+    tile_grouping: int = 256,
+    make_label_image: bool = False,
+    **options: Any,
+) -> tuple[Output] | tuple[Output, Array]:
+    """Statistics of a whole slide or one of its regions; HistomicsTK's function of that name.
+
+    Parameters
+    ----------
+    path : str, path-like or Slide
+        Slide or image; see `gpuseg.io.open_slide` for what can be read.
+    params : Parameters
+    region : optional
+        Dictionary as large_image takes it (left, top, right, bottom, width, height, units), or
+        anything else that `count_regions` takes. Several regions are counted as one.
+    tile_grouping : int
+        Size of the boxes that are counted at a time, in tiles of 256² pixels. The answer doesn't
+        depend on it.
+    make_label_image : bool
+        Also return the labels of the region, or of the smallest rectangle around it, in memory.
+        Labels that are too large for that are written to a file by `count_regions`.
+    **options
+        Those of `count_regions`.
+
+    Returns
+    -------
+    stats : Output
+    label_image : uint8 array (height, width), only with `make_label_image`
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range, or the region is empty or outside the slide.
+    SlideError
+        If the slide cannot be read.
+    MemoryError
+        If the label image doesn't fit into memory, before any work.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, tifffile
+    >>> from gpuseg import positive_pixel_count as ppc
+    >>> path = tempfile.NamedTemporaryFile(suffix=".tif").name
+    >>> tifffile.imwrite(path, np.full((512, 768, 3), (150, 90, 40), np.uint8), tile=(256, 256))
+    >>> (stats,) = ppc.count_slide(path, ppc.Parameters(hue_value=0.05), {"width": 10})
+    >>> stats.NumberPositive, stats.NumberTotalPixels
+    (5120, 5120)
+    """
+    if not isinstance(tile_grouping, int) or tile_grouping < 1:
+        raise ValueError(f"tile_grouping must be a positive integer, got {tile_grouping!r}")
+    counted = count_regions(
+        path,
+        params,
+        region,
+        label_image=make_label_image,
+        crop_labels=True,
+        _box_size=256 * math.isqrt(tile_grouping),
+        **options,
+    )
+    if make_label_image:
+        return counted.total, counted.label_image
+    return (counted.total,)
+
+
+def count_regions(
+    path: str | os.PathLike[str] | Slide,
+    params: Parameters,
+    regions: Any = None,
+    *,
+    level: int = 0,
+    mpp: float | None = None,
+    magnification: float | None = None,
+    negative: Parameters | None = None,
+    max_value: float | None = None,
+    on_error: OnError = "raise",
+    labels: str | os.PathLike[str] | None = None,
+    label_image: bool = False,
+    crop_labels: bool = False,
+    downsampling: Literal["mode", "any"] = "mode",
+    overwrite: bool = False,
+    scheduler: str | Cluster | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    _box_size: int = 4096,
+) -> SlideCount:
+    """Statistics of a slide and of any number of its regions, and its labels, in one pass.
+
+    Parameters
+    ----------
+    path : str, path-like or Slide
+        Slide or image. A `Slide` is read at its own level and left open.
+    params : Parameters
+    regions : optional
+        Whatever `gpuseg.io.as_regions` takes: dictionaries, rectangles, polygons, GeoJSON, the path
+        of an annotation file, or a list of these, in pixels of the finest level. A pixel belongs
+        to a region if its centre is inside, by even–odd; where regions overlap it counts in each.
+        Parts of the slide that no region meets are not read.
+    level, mpp, magnification
+        Level of the slide, as for `open_slide`.
+    negative, max_value
+        As for `count`.
+    on_error : {"raise", "skip"}
+        Whether an unreadable tile is an error, or its pixels count in `PixelsUnreadable` alone.
+    labels : str or path-like, optional
+        Label image to write meanwhile: `.zarr` (OME-Zarr 0.5) or `.tif` (pyramidal, with palette).
+        It has its name only when it is whole. Run again after a crash, this goes on with the boxes
+        that are not done. Outside the regions it is 0.
+    label_image : bool
+        Keep the labels in memory.
+    crop_labels : bool
+        Labels cover only the smallest rectangle that holds all regions.
+    downsampling, overwrite
+        As for `LabelPyramid`.
+    scheduler, workers
+        What computes, as for `gpuseg.cluster.connect`; threads by default. Also what an outer
+        `connect` gave.
+    progress : callable, optional
+        Called as ``progress(done_boxes, boxes, done_pixels, pixels)`` before the first box and
+        after each.
+
+    Returns
+    -------
+    SlideCount
+        With `total` (of all regions together; of the slide where there are none), `regions` (pairs
+        of a region and its statistics), `labels` and `label_image`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range, or a region is empty or outside the slide.
+    SlideError
+        If the slide cannot be read; the message names file, level and tile.
+    OSError
+        If the labels cannot be written.
+    MemoryError
+        If `label_image` doesn't fit into memory, before any work.
+
+    Notes
+    -----
+    Memory use doesn't depend on the slide's size. Sums are exact, so the same bits come from every
+    scheduler, number of workers and size of boxes. With ``scheduler="cuda"`` tiles are decoded by
+    the CPU and moved to the GPU box by box.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, tifffile
+    >>> from gpuseg import positive_pixel_count as ppc
+    >>> path = tempfile.NamedTemporaryFile(suffix=".tif").name
+    >>> tifffile.imwrite(path, np.full((512, 768, 3), (150, 90, 40), np.uint8), tile=(256, 256))
+    >>> counted = ppc.count_regions(
+    ...     path, ppc.Parameters(hue_value=0.05), [(0, 0, 20, 10), (10, 0, 20, 10)])
+    >>> [(region.name, stats.NumberPositive) for region, stats in counted.regions]
+    [('region 1', 200), ('region 2', 200)]
+    >>> counted.total.NumberPositive
+    300
+    """
+    return _count_slide.count(
+        path,
+        params,
+        regions,
+        where={"level": level, "mpp": mpp, "magnification": magnification},
+        negative=negative,
+        max_value=max_value,
+        on_error=on_error,
+        labels=labels,
+        label_options={"downsampling": downsampling, "overwrite": overwrite},
+        label_image=label_image,
+        crop_labels=crop_labels,
+        scheduler=scheduler,
+        workers=workers,
+        progress=progress,
+        box_size=_box_size,
+    )

@@ -1,0 +1,79 @@
+"""Spans of regions within one tile of a box: cut them out, paint them into a mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from gpuseg.typing import NumpyArray
+
+
+def by_row(spans: NumpyArray, height: int) -> tuple[NumpyArray, NumpyArray]:
+    """Spans (region, row, start, stop) sorted by row, and where the spans of each row begin."""
+    order = np.argsort(spans[:, 1], kind="stable")
+    sorted_spans = spans[order]
+    return sorted_spans, np.searchsorted(sorted_spans[:, 1], np.arange(height + 1))
+
+
+def clip(
+    spans: NumpyArray, first: NumpyArray, top: int, left: int, height: int, width: int
+) -> NumpyArray:
+    """Parts of the spans of `by_row` within a tile, counted from the tile's corner.
+
+    Examples
+    --------
+    >>> spans, first = by_row(np.array([[0, 1, 2, 9], [1, 3, 0, 4]], np.int32), 8)
+    >>> clip(spans, first, 0, 4, 4, 4).tolist()
+    [[0, 1, 0, 4]]
+    """
+    return _clip(spans[first[top] : first[top + height]], top, left, width)
+
+
+@njit(nogil=True, cache=True)
+def _clip(spans: Any, top: int, left: int, width: int) -> Any:
+    found = np.empty((len(spans), 4), np.int32)
+    count = 0
+    for k in range(len(spans)):
+        start = max(spans[k, 2] - left, 0)
+        stop = min(spans[k, 3] - left, width)
+        if start < stop:
+            found[count, 0] = spans[k, 0]
+            found[count, 1] = spans[k, 1] - top
+            found[count, 2] = start
+            found[count, 3] = stop
+            count += 1
+    return found[:count]
+
+
+def lengths(spans: NumpyArray, n_regions: int) -> NumpyArray:
+    """Pixels of each region (int64).
+
+    Examples
+    --------
+    >>> lengths(np.array([[1, 0, 2, 9], [1, 3, 0, 4]]), 3).tolist()
+    [0, 11, 0]
+    """
+    found = np.zeros(n_regions, np.int64)
+    np.add.at(found, spans[:, 0], spans[:, 3] - spans[:, 2])
+    return found
+
+
+def paint(spans: NumpyArray, height: int, width: int) -> NumpyArray:
+    """Mask (height, width) of the pixels in any region.
+
+    Examples
+    --------
+    >>> paint(np.array([[0, 0, 0, 2], [1, 0, 1, 3]]), 1, 4).astype(int).tolist()
+    [[1, 1, 1, 0]]
+    """
+    mask = np.zeros((height, width), np.bool_)
+    _paint(spans, mask)
+    return mask
+
+
+@njit(nogil=True, cache=True)
+def _paint(spans: Any, mask: Any) -> None:
+    for k in range(len(spans)):
+        mask[spans[k, 1], spans[k, 2] : spans[k, 3]] = True
