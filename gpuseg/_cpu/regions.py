@@ -118,42 +118,56 @@ def _spans(  # type: ignore[no-untyped-def]
             continue
         stop = first[region + 1]
         # Edges that end above the box are passed over without being looked at.
-        upcoming = first[region] + np.searchsorted(
-            reach[first[region] : stop], begin + 0.5, side="right"
-        )
+        above = np.searchsorted(reach[first[region] : stop], begin + 0.5, side="right")
+        upcoming = first[region] + above
         alive = 0
         for row in range(begin, end):
             centre = row + 0.5
-            kept = 0
-            for k in range(alive):
-                if y1[active[k]] > centre:
-                    active[kept] = active[k]
-                    kept += 1
-            alive = kept
-            while upcoming < stop and y0[upcoming] <= centre:
-                if y1[upcoming] > centre:
-                    if alive == len(active):
-                        active = _doubled(active)
-                        crossings = _doubled(crossings)
-                    active[alive] = upcoming
-                    alive += 1
-                upcoming += 1
+            kept = _drop(active, alive, y1, centre)
+            active, alive, upcoming = _add(active, kept, upcoming, stop, y0, y1, centre)
+            if len(crossings) < len(active):
+                crossings = np.empty(len(active), np.float64)
             for k in range(alive):
                 e = active[k]
                 crossings[k] = x0[e] + (centre - y0[e]) * (x1[e] - x0[e]) / (y1[e] - y0[e])
             _sort(crossings, active, alive, kept)
+            if count + alive // 2 > len(found):
+                found = _grown(found, count + alive // 2)
             for k in range(0, alive - 1, 2):
                 start = np.int64(min(max(np.ceil(crossings[k] - 0.5), low), high))
                 last = np.int64(min(max(np.ceil(crossings[k + 1] - 0.5), low), high))
                 if start < last:
-                    if count == len(found):
-                        found = _doubled_rows(found)
-                    found[count, 0] = region
-                    found[count, 1] = row - top
-                    found[count, 2] = start - left
-                    found[count, 3] = last - left
+                    found[count] = region, row - top, start - left, last - left
                     count += 1
     return found, count
+
+
+@njit(nogil=True, cache=True)
+def _drop(active: Any, alive: int, y1: Any, centre: float) -> int:
+    """Forget the edges that ended before the row; returns how many are left."""
+    kept = 0
+    for k in range(alive):
+        if y1[active[k]] > centre:
+            active[kept] = active[k]
+            kept += 1
+    return kept
+
+
+@njit(nogil=True, cache=True)
+def _add(  # type: ignore[no-untyped-def]
+    active, alive, upcoming, stop, y0, y1, centre
+):
+    """Append the edges that the row is the first of the box to cross."""
+    while upcoming < stop and y0[upcoming] <= centre:
+        if y1[upcoming] > centre:
+            if alive == len(active):
+                longer = np.empty(2 * alive, np.int64)
+                longer[:alive] = active
+                active = longer
+            active[alive] = upcoming
+            alive += 1
+        upcoming += 1
+    return active, alive, upcoming
 
 
 @njit(nogil=True, cache=True)
@@ -173,14 +187,7 @@ def _sort(crossings: Any, active: Any, alive: int, kept: int) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _doubled(array: Any) -> Any:
-    longer = np.empty(2 * len(array), array.dtype)
-    longer[: len(array)] = array
-    return longer
-
-
-@njit(nogil=True, cache=True)
-def _doubled_rows(array: Any) -> Any:
-    longer = np.empty((2 * len(array), 4), array.dtype)
+def _grown(array: Any, needed: int) -> Any:
+    longer = np.empty((max(2 * len(array), needed), 4), array.dtype)
     longer[: len(array)] = array
     return longer

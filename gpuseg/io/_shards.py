@@ -9,7 +9,6 @@ Written without zarr-python, whose write path took 2.4 times the CPU time of the
 from __future__ import annotations
 
 import os
-import secrets
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +18,8 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
+
+from gpuseg.io._checkpoint import write_atomic
 
 LabelImage = npt.NDArray[np.uint8]
 Codec = Literal["zstd", "deflate"]
@@ -170,19 +171,6 @@ def decode(data: bytes, codec: Codec, chunk: int) -> LabelImage:
         raw = _codecs.deflate_decode(data, out=size, raw=False)
     labels: LabelImage = np.frombuffer(raw, np.uint8).reshape(chunk, chunk)
     return labels
-
-
-def write_atomic(path: Path, data: bytes, scratch: Path) -> None:
-    """Write a file that appears whole under its name, or not at all."""
-    # Not `tempfile`: its files are private to their owner, and these stay.
-    unfinished = scratch / secrets.token_hex(16)
-    try:
-        with unfinished.open("xb") as file:
-            file.write(data)
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
 
 
 def _crc32c_table() -> list[int]:

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
+from gpuseg.io._checkpoint import Checkpoint
 from gpuseg.io._label_tiff import write_tiff
 from gpuseg.io._label_zarr import Colormap, write_metadata
-from gpuseg.io._shards import Level, write_atomic
+from gpuseg.io._shards import Level
 
 Box = tuple[int, int, int, int]
 
@@ -115,10 +116,12 @@ class LabelPyramid:
         self._check()
         self.partial = self.destination.with_name(self.destination.name + ".partial")
         self.levels = self._levels()
+        self._checkpoint = Checkpoint(self.partial)
         self._wanted: frozenset[Box] | None = None
         _refuse_foreign(self.destination, overwrite)
         with self._disk_errors("starting"):
-            self.done: dict[Box, dict[str, Any]] = self._open()
+            self._checkpoint.open(self._state())
+            self.done = dict(self._intact())
 
     def _check(self) -> None:
         if min(self.shape) < 1:
@@ -207,9 +210,9 @@ class LabelPyramid:
                     break
                 if level is not self.levels[0]:
                     labels = halve(labels, self.downsampling)
-                files.append(level.write(row, column, labels, self.partial / "scratch"))
+                files.append(level.write(row, column, labels, self._checkpoint.scratch))
             record = {"box": box, "files": files, "extra": dict(extra)}
-            write_atomic(self._record(box), json.dumps(record).encode(), self.partial / "scratch")
+            self._checkpoint.write(*box[:2], record)
         self.done[box] = dict(extra)
 
     def finish(self) -> Path:
@@ -223,7 +226,7 @@ class LabelPyramid:
             If the disk is full or the like; run it again when there is room.
         """
         wanted = self.boxes() if self._wanted is None else sorted(self._wanted)
-        missing = [box for box in wanted if not self._record(box).exists()]
+        missing = [box for box in wanted if not self._checkpoint.path(*box[:2]).exists()]
         if missing:
             raise RuntimeError(
                 f"{self.destination}: {len(missing)} of {len(wanted)} boxes aren't written, the "
@@ -258,23 +261,26 @@ class LabelPyramid:
                 for column in range(level.shards()[1]):
                     side = 2 * level.shard
                     labels = finer.read(row * side, column * side, side, side)
-                    level.write(
-                        row, column, halve(labels, self.downsampling), self.partial / "scratch"
-                    )
+                    coarser = halve(labels, self.downsampling)
+                    level.write(row, column, coarser, self._checkpoint.scratch)
 
     def _publish(self, image: Path) -> None:
         """Give the whole image its name. Dying in between leaves all that a rerun needs."""
-        if self.destination.is_dir():
-            # A folder can't be replaced in one step.
-            previous = self.partial / "previous"
+        previous = self.partial / "previous"
+        # Only a file can be replaced by a file in one step.
+        if self.destination.exists() and (image.is_dir() or self.destination.is_dir()):
             shutil.rmtree(previous, ignore_errors=True)
             os.rename(self.destination, previous)
-        os.replace(image, self.destination)
+        try:
+            os.replace(image, self.destination)
+        except OSError:
+            if previous.exists():
+                os.rename(previous, self.destination)
+            raise
         shutil.rmtree(self.partial, ignore_errors=True)
 
-    def _open(self) -> dict[Box, dict[str, Any]]:
-        """Take up the unfinished run of the same fingerprint, or start anew."""
-        state = {
+    def _state(self) -> dict[str, Any]:
+        return {
             "fingerprint": self.fingerprint,
             "shape": list(self.shape),
             "box": self.box,
@@ -283,28 +289,11 @@ class LabelPyramid:
             "downsampling": self.downsampling,
             "layout": 1,
         }
-        marker = self.partial / "gpuseg.json"
-        if marker.exists() and json.loads(marker.read_text() or "{}") == state:
-            return dict(self._records())
-        if self.partial.exists() and not marker.exists() and any(self.partial.iterdir()):
-            raise FileExistsError(
-                f"{self.partial} exists and isn't an unfinished label image of gpuseg; move it away"
-            )
-        shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir()
-        for name in ("scratch", "boxes", "image"):
-            (self.partial / name).mkdir()
-        write_atomic(marker, json.dumps(state).encode(), self.partial / "scratch")
-        return {}
 
-    def _record(self, box: Box) -> Path:
-        return self.partial / "boxes" / f"{box[0]}_{box[1]}.json"
-
-    def _records(self) -> Iterator[tuple[Box, dict[str, Any]]]:
+    def _intact(self) -> Iterator[tuple[Box, dict[str, Any]]]:
         """Boxes whose files are as they were written; after a power cut they may not be."""
-        for path in sorted((self.partial / "boxes").iterdir()):
+        for path, record in self._checkpoint.records():
             try:
-                record = json.loads(path.read_bytes())
                 box = self._checked(record["box"])
                 row, column = box[0] // self.box, box[1] // self.box
                 for level, (size, crc) in zip(self.levels, record["files"], strict=False):

@@ -153,6 +153,8 @@ def as_regions(
             region = Region(name, outline.classification, rings)
         _check(region, number, height / downsample, width / downsample)
         regions.append(region)
+    if not regions:
+        raise ValueError(f"{spec!r} holds no regions")
     return regions
 
 
