@@ -123,7 +123,7 @@ def _regions(regions: Any, slide: Slide) -> list[Region]:
     return as_regions(
         regions,
         slide_shape=slide.levels[0].shape,
-        mpp=None if slide.mpp_yx is None else (slide.mpp_yx[1] / scale, slide.mpp_yx[0] / scale),
+        mpp=None if slide.mpp_yx is None else (slide.mpp_yx[0] / scale, slide.mpp_yx[1] / scale),
         magnification=None if slide.magnification is None else slide.magnification * scale,
         downsample=scale,
     )
