@@ -63,8 +63,7 @@ class Job:
         part = Part(numbers, words, labels)
         if self.pyramid is not None and labels is not None:
             self.pyramid.write(shifted(box, self.corner, -1), labels, part.to_json())
-            part = part._replace(labels=None)
-        return part
+        return part if self.keep_labels else part._replace(labels=None)
 
     def _spans(self, box: Box) -> tuple[NumpyArray, tuple[NumpyArray, NumpyArray] | None]:
         """Numbers of the regions in the box; their spans, renumbered and sorted by row."""
@@ -115,24 +114,23 @@ def _count_tiles(
     labels: NumpyArray | None,
 ) -> None:
     """Add the box's tiles to `words`, each counted while it is in the cache."""
+    from gpuseg._cpu import hsi
+    from gpuseg._cpu.spans import paint
+
     for tile, place, spans in _tiles(job, box, rows):
+        out = None if labels is None else labels[place]
         if tile.pixels is None:
             _leave_out(tile, spans, words)
-            continue
-        out = None if labels is None else labels[place]
-        hsi = implementation(tile.pixels, "hsi")
-        if spans is None:
-            words[-1] += hsi.tally(tile.pixels, job.rule, out=out).to_ints()
-            continue
-        from gpuseg._cpu.spans import paint
-
-        found = hsi.tally_spans(tile.pixels, job.rule, spans, len(words) - 1)
-        words[:-1] += found
-        mask = paint(spans, tile.height, tile.width)
-        if out is None and found[:, _TOTAL].sum() == np.count_nonzero(mask):
-            words[-1] += found.sum(axis=0)
+        elif spans is None:
+            hsi.add(tile.pixels, job.rule, words[-1], None, out)
         else:
-            words[-1] += hsi.tally(tile.pixels, job.rule, mask, out).to_ints()
+            found = hsi.tally_spans(tile.pixels, job.rule, spans, len(words) - 1)
+            words[:-1] += found
+            mask = paint(spans, tile.height, tile.width)
+            if out is None and found[:, _TOTAL].sum() == np.count_nonzero(mask):
+                words[-1] += found.sum(axis=0)
+            else:
+                hsi.add(tile.pixels, job.rule, words[-1], mask, out)
 
 
 def _leave_out(tile: Tile, spans: NumpyArray | None, words: NumpyArray) -> None:
@@ -176,5 +174,5 @@ def _count_on_gpu(
         top, left = int(mine[0, 1]), int(mine[:, 2].min())
         window = slice(top, int(mine[-1, 1]) + 1), slice(left, int(mine[:, 3].max()))
         mask = readable[window] & paint(mine - (0, top, left, left), *readable[window].shape)
-        part = hsi.tally(cupy.ascontiguousarray(image[window]), job.rule, cupy.asarray(mask))
+        part = hsi.tally(image[window].copy(), job.rule, cupy.asarray(mask))
         words[number] += part.to_ints()

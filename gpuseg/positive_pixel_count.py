@@ -240,15 +240,13 @@ def count_slide(
     >>> stats.NumberPositive, stats.NumberTotalPixels
     (5120, 5120)
     """
-    if not isinstance(tile_grouping, int) or tile_grouping < 1:
-        raise ValueError(f"tile_grouping must be a positive integer, got {tile_grouping!r}")
     counted = count_regions(
         path,
         params,
         region,
         label_image=make_label_image,
         crop_labels=True,
-        _box_size=256 * math.isqrt(tile_grouping),
+        tile_grouping=tile_grouping,
         **options,
     )
     if make_label_image:
@@ -275,7 +273,7 @@ def count_regions(
     scheduler: str | Cluster | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
-    _box_size: int = 4096,
+    tile_grouping: int = 256,
 ) -> SlideCount:
     """Statistics of a slide and of any number of its regions, and its labels, in one pass.
 
@@ -311,6 +309,8 @@ def count_regions(
     progress : callable, optional
         Called as ``progress(done_boxes, boxes, done_pixels, pixels)`` before the first box and
         after each.
+    tile_grouping : int
+        Size of the boxes, in tiles of 256² pixels. With `labels` it is about 4096² in any case.
 
     Returns
     -------
@@ -348,6 +348,8 @@ def count_regions(
     >>> counted.total.NumberPositive
     300
     """
+    if not isinstance(tile_grouping, int) or tile_grouping < 1:
+        raise ValueError(f"tile_grouping must be a positive integer, got {tile_grouping!r}")
     return _count_slide.count(
         path,
         params,
@@ -363,5 +365,5 @@ def count_regions(
         scheduler=scheduler,
         workers=workers,
         progress=progress,
-        box_size=_box_size,
+        box_size=256 * math.isqrt(tile_grouping),
     )
