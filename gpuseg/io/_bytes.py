@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, Protocol
 
@@ -81,16 +83,32 @@ class RemoteFile:
         """Batches of merged ranges, one request for each run of neighbours."""
         for batch in _batches(ranges):
             spans = merge_ranges(batch, _GAP_BYTES)
-            chunks = self._filesystem.cat_ranges(
-                [self._path] * len(spans),
-                [start for start, _ in spans],
-                [min(stop, self.size) for _, stop in spans],
-            )
-            for (start, stop), chunk in zip(spans, chunks, strict=True):
-                if len(chunk) > stop - start:
-                    raise SlideError(f"{self.name}: the server ignores range requests")
+            chunks = self._fetch(spans)
             for offset, length in batch:
                 yield _cut(spans, chunks, offset, length)
+
+    def _fetch(self, spans: list[tuple[int, int]]) -> list[bytes]:
+        """Bytes of each (start, stop); a request that fails is repeated twice."""
+        chunks: dict[int, Any] = {}
+        for pause in (0.2, 1.0, None):
+            wanted = [i for i in range(len(spans)) if not isinstance(chunks.get(i), bytes)]
+            answers = self._filesystem.cat_ranges(
+                [self._path] * len(wanted),
+                [spans[i][0] for i in wanted],
+                [min(spans[i][1], self.size) for i in wanted],
+                on_error="return",
+            )
+            chunks.update(zip(wanted, answers, strict=True))
+            failed = [chunks[i] for i in wanted if not isinstance(chunks[i], bytes)]
+            if not failed:
+                break
+            if pause is None:
+                raise SlideError(f"{self.name}: {type(failed[0]).__name__}: {failed[0]}")
+            time.sleep(pause)
+        for i, (start, stop) in enumerate(spans):
+            if len(chunks[i]) > stop - start:
+                raise SlideError(f"{self.name}: the server ignores range requests")
+        return [chunks[i] for i in range(len(spans))]
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -127,8 +145,6 @@ def merge_ranges(ranges: Sequence[tuple[int, int]], gap: int) -> list[tuple[int,
 
 
 def _cut(spans: list[tuple[int, int]], chunks: Sequence[bytes], offset: int, length: int) -> bytes:
-    from bisect import bisect_right
-
     index = bisect_right(spans, offset, key=lambda span: span[0]) - 1
     start = offset - spans[index][0]
     return bytes(chunks[index][start : start + length])

@@ -16,8 +16,8 @@ import simplejpeg
 from gpuseg.io._reader import TileError
 from gpuseg.typing import NumpyArray
 
-# "Adobe", version 100, no flags, transform 0: the three components are red, green and blue.
-_ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+# "Adobe", version 100, no flags, transform: 0 says red, green and blue, 1 says YCbCr.
+_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
@@ -70,9 +70,13 @@ def read_header(data: bytes) -> Header:
 
 
 def complete(data: bytes, tables: bytes, header: Header, rgb: bool) -> bytes:
-    """Stream that decodes on its own: `tables` (without SOI and EOI) and colour space added."""
-    if rgb and not header.jfif:
-        data = data[: header.scan] + _ADOBE_RGB + data[header.scan :]
+    """Stream that decodes on its own: `tables` (without SOI and EOI) and colour space added.
+
+    As in OpenSlide and libtiff, Photometric decides, not an earlier marker or the components'
+    names; but JFIF is always YCbCr: writers that embed it leave Photometric at RGB (Bio-Formats).
+    """
+    if not header.jfif:
+        data = data[: header.scan] + _ADOBE + (b"\x00" if rgb else b"\x01") + data[header.scan :]
     return data[:2] + tables + data[2:] if tables else data
 
 

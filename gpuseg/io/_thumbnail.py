@@ -19,15 +19,13 @@ def thumbnail(
     height, width = levels[0].shape
     scale = min(1.0, max_size / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    # The coarsest level that need not be enlarged.
-    level = max(
-        (
-            i
-            for i, each in enumerate(levels)
-            if each.shape[0] >= size[0] and each.shape[1] >= size[1]
-        ),
-        default=0,
-    )
+    # Twice the size at least: averages over one or two pixels in turn look jagged.
+    fine = [
+        index
+        for index, each in enumerate(levels)
+        if each.shape[0] >= 2 * size[0] and each.shape[1] >= 2 * size[1]
+    ]
+    level = fine[-1] if fine else 0
     (tall, wide), tile = levels[level].shape, levels[level].tile
     rows, columns = (
         np.arange(size[0] + 1) * tall // size[0],

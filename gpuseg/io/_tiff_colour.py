@@ -51,6 +51,13 @@ def make_finish(name: str, page: Any, channels: int) -> Finish:
     photometric, samples = int(page.photometric), int(page.samplesperpixel)
     if dtype.kind not in "buif":
         raise SlideError(f"{name}: samples of type {dtype.name} are not supported")
+    # Aperio's scanners write photometric RGB beside this compression, which means YCbCr.
+    hidden = page.compression == APERIO_JP2000_YCBCR
+    bare = photometric == YCBCR and page.compression not in _CONVERTED and not page.is_subsampled
+    if (hidden or bare) and dtype == np.uint8 and samples == 3 and channels == 1:
+        from gpuseg._cpu.ycbcr import to_rgb
+
+        return Finish(dtype, 3, to_rgb)
     if photometric in (MINISWHITE, MINISBLACK) and samples <= 2 and channels == 1:
         return _grey(dtype, samples, page, photometric == MINISWHITE)
     if photometric in (MINISWHITE, MINISBLACK) or (photometric == RGB and samples >= 3):
@@ -60,11 +67,6 @@ def make_finish(name: str, page: Any, channels: int) -> Finish:
         return _palette(name, dtype, page)
     if photometric == YCBCR and samples == 3 and page.compression in _CONVERTED:
         return Finish(dtype, 3, _same)
-    plain = photometric == YCBCR and not page.is_subsampled
-    if (plain or page.compression == APERIO_JP2000_YCBCR) and dtype == np.uint8 and samples == 3:
-        from gpuseg._cpu.ycbcr import to_rgb
-
-        return Finish(dtype, 3, to_rgb)
     kind = getattr(page.photometric, "name", photometric)
     codec = getattr(page.compression, "name", page.compression)
     raise SlideError(

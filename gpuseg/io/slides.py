@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -10,30 +9,16 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from gpuseg.io._levels import Level, choose_level, make_levels, refuse_truncated
 from gpuseg.io._open import open_reader
-from gpuseg.io._reader import Facts, Reader, SlideError, TileError
+from gpuseg.io._reader import Reader, SlideError, TileError
 from gpuseg.typing import Array, NumpyArray
 
 __all__ = ["Level", "Slide", "SlideError", "Tile", "open_slide"]
 
 OnError = Literal["raise", "skip"]
 
-# A level is the one asked for if its pixel size is this close.
-_TOLERANCE = 0.05
 _CHUNK = 4096
-
-
-class Level(NamedTuple):
-    """One resolution of a slide.
-
-    `shape` and `tile` are (height, width) in pixels, `downsample` is relative to level 0, `mpp`
-    is in micrometres per pixel (None where unknown).
-    """
-
-    shape: tuple[int, int]
-    downsample: float
-    mpp: float | None
-    tile: tuple[int, int]
 
 
 class Tile(NamedTuple):
@@ -105,69 +90,14 @@ def open_slide(
     name = os.fspath(path)
     reader = open_reader(name)
     try:
-        levels = _levels(reader.facts)
-        chosen = _choose(name, levels, reader.facts.magnification, level, mpp, magnification)
+        levels = make_levels(reader.facts)
+        chosen = choose_level(name, levels, reader.facts.magnification, level, mpp, magnification)
         if on_error == "raise":
-            _refuse_truncated(name, reader.facts, chosen)
+            refuse_truncated(name, reader.facts, chosen)
         return Slide(name, reader, levels, chosen, on_error)
     except BaseException:
         reader.close()
         raise
-
-
-def _levels(facts: Facts) -> tuple[Level, ...]:
-    base = facts.grids[0].shape
-    own = None if facts.mpp is None else math.sqrt(facts.mpp[0] * facts.mpp[1])
-    if facts.mpp is not None and facts.mpp[0] == facts.mpp[1]:
-        own = facts.mpp[0]
-    levels = []
-    for grid in facts.grids:
-        # OpenSlide's definition: the mean of both sides' ratios.
-        downsample = (base[0] / grid.shape[0] + base[1] / grid.shape[1]) / 2
-        mpp = None if own is None else own * downsample
-        levels.append(Level(grid.shape, downsample, mpp, grid.tile))
-    return tuple(levels)
-
-
-def _choose(
-    name: str,
-    levels: tuple[Level, ...],
-    power: float | None,
-    level: int,
-    mpp: float | None,
-    magnification: float | None,
-) -> int:
-    if mpp is None and magnification is None:
-        if not -len(levels) <= level < len(levels):
-            raise ValueError(f"level must be one of 0 to {len(levels) - 1} of {name}, got {level}")
-        return level % len(levels)
-    if (mpp is not None and magnification is not None) or level != 0:
-        raise ValueError("give one of level, mpp and magnification, not several")
-    if mpp is not None:
-        kind, wanted, known = "mpp", mpp, [each.mpp for each in levels]
-    else:
-        kind, wanted = "magnification", magnification or 0.0
-        known = [None if power is None else power / each.downsample for each in levels]
-    if not (math.isfinite(wanted) and wanted > 0):
-        raise ValueError(f"{kind} must be a positive number, got {wanted}")
-    found = [value for value in known if value is not None]
-    if not found:
-        raise ValueError(f"{name} tells no {kind}; choose one of its {len(levels)} levels")
-    best = min(range(len(levels)), key=lambda index: abs(math.log((known[index] or 1) / wanted)))
-    if abs((known[best] or 0) / wanted - 1) > _TOLERANCE:
-        listed = ", ".join(f"{value:.4g}" for value in found)
-        raise ValueError(f"no level of {name} has {kind} {wanted:g} (within 5 %); it has {listed}")
-    return best
-
-
-def _refuse_truncated(name: str, facts: Facts, level: int) -> None:
-    missing = facts.beyond_end[level] if facts.beyond_end else 0
-    if missing:
-        rows, columns = facts.grids[level].tiles
-        raise SlideError(
-            f"{name}: {missing} of {rows * columns} tiles of level {level} lie beyond the end of "
-            'the file: it is truncated, or still being copied (on_error="skip" reads the others)'
-        )
 
 
 class Slide:
@@ -376,7 +306,7 @@ class Slide:
     def thumbnail(self, max_size: int = 1024) -> NumpyArray:
         """Small uint8 RGB image of the whole slide, (height, width, 3).
 
-        The coarsest level that is at least as large is averaged over areas, a band of rows at a
+        The coarsest level of at least twice its size is averaged over areas, a band of rows at a
         time. Floats are taken as 0…1, integers as 0…their maximum.
 
         Parameters
