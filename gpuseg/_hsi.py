@@ -11,12 +11,13 @@ import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gpuseg._half_planes import direction, separator, split_direction
+from gpuseg.typing import NumpyArray
 
 # Larger than any rounding error of the float64 formulas (below 2^-50), far smaller than the gap
 # between two lattice values: 1/(3 * 65535) in intensity, its square in saturation.
@@ -210,7 +211,7 @@ class HuePlanes:
     grey: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
     """`Parameters` made ready for images whose full scale is `max_value`.
 
@@ -237,6 +238,24 @@ class Rule:
     def unit(self) -> int:
         """Intensity sums are integers over this number."""
         return _FLOAT_UNIT if self.floating else 3 * int(self.max_value)
+
+    @cached_property
+    def tables(self) -> tuple[NumpyArray, NumpyArray]:
+        """Integers (n, 18) and floats (n, 12) of the forms, as kernels read them."""
+        sets = [p for p in (self.positive, self.negative) if p is not None]
+        ties = [[*form.tie_sums, -1, -1, -1, -1][:4] for form in self.forms]
+        integers = [
+            [*f.planes[0], *f.planes[1], f.edge, f.outside, *f.ratio, f.lower, f.upper, f.weak,
+             f.strong, f.ratio_ties, *tie, f.grey]
+            for f, tie in zip(self.forms, ties, strict=True)
+        ]  # fmt: skip
+        floats = [
+            [*f.float_planes, p.saturation_minimum, p.intensity_lower_limit,
+             p.intensity_upper_limit, p.intensity_weak_threshold, p.intensity_strong_threshold,
+             self.max_value]
+            for f, p in zip(self.forms, sets, strict=True)
+        ]  # fmt: skip
+        return np.array(integers, np.int64), np.array(floats, np.float64)
 
 
 def make_rule(
