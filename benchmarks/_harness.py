@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
@@ -76,6 +77,18 @@ def row(
     return result
 
 
+# Peak memory counts from the fork, when a process still has its parent's pages: a benchmark that
+# imported everything would see its own. So a small process starts and watches the measured one.
+_WATCHER = """
+import json, os, resource, subprocess, sys, time
+start = time.perf_counter()
+code = subprocess.call(sys.argv[2:])
+wall = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+os.write(int(sys.argv[1]), json.dumps([code, wall, peak]).encode())
+"""
+
+
 def measure_process(
     argv: Sequence[str], *, repeats: int = 5, environment: Mapping[str, str] | None = None
 ) -> dict[str, float]:
@@ -88,20 +101,20 @@ def measure_process(
     """
     walls, peaks = [], []
     for _ in range(repeats):
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            list(argv),
+        source, sink = os.pipe()
+        finished = subprocess.run(
+            [sys.executable, "-SEc", _WATCHER, str(sink), *argv],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
+            pass_fds=(sink,),
         )
-        assert process.stdout is not None
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.stdout.close()
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            raise RuntimeError(f"{argv} failed: {output.decode(errors='replace')[-2000:]}")
-        walls.append(time.perf_counter() - start)
-        peaks.append(usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2))
+        os.close(sink)
+        with os.fdopen(source) as answer:
+            code, wall, peak = json.loads(answer.read())
+        if code != 0:
+            printed = finished.stdout.decode(errors="replace")
+            raise RuntimeError(f"{argv} failed: {printed[-2000:]}")
+        walls.append(wall)
+        peaks.append(peak / (1024 if sys.platform != "darwin" else 1024**2))
     return {"wall_s": statistics.median(walls), "peak_mb": statistics.median(peaks)}

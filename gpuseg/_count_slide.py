@@ -33,6 +33,8 @@ from gpuseg.typing import NumpyArray
 Progress = Callable[[int, int, int, int], object]
 
 _BOX = 4096
+_SMALLEST_BOX = 512
+_BOXES_PER_WORKER = 16
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,9 @@ def _parts(
     job: Job, box_size: int, cluster: Cluster, progress: Progress | None
 ) -> Generator[tuple[Box, Part, bool], None, None]:
     """Parts of all boxes, those of an earlier run first."""
-    boxes = job.slide.boxes(box_size)
-    if job.pyramid is not None:
+    if job.pyramid is None:
+        boxes = _boxes(job.slide, box_size, cluster.workers)
+    else:
         boxes = [shifted(box, job.corner) for box in job.pyramid.boxes()]
     if job.regions is not None:
         boxes = [box for box in boxes if _meets(box, job.regions.bounds)]
@@ -154,6 +157,13 @@ def _parts(
             done, pixels = done + 1, pixels + box[2] * box[3]
             if progress is not None:
                 progress(done, len(boxes), pixels, total)
+
+
+def _boxes(slide: Slide, size: int, workers: int) -> list[Box]:
+    """Boxes of at most `size`², so many that the workers end at about the same time."""
+    while len(boxes := slide.boxes(size)) < _BOXES_PER_WORKER * workers and size > _SMALLEST_BOX:
+        size //= 2
+    return boxes
 
 
 def _area(boxes: Sequence[Box]) -> int:

@@ -208,8 +208,8 @@ def count_slide(
         Dictionary as large_image takes it (left, top, right, bottom, width, height, units), or
         anything else that `count_regions` takes. Several regions are counted as one.
     tile_grouping : int
-        Size of the boxes that are counted at a time, in tiles of 256² pixels. The answer doesn't
-        depend on it.
+        Largest size of the boxes that are counted at a time, in tiles of 256² pixels. The answer
+        doesn't depend on it.
     make_label_image : bool
         Also return the labels of the region, or of the smallest rectangle around it, in memory.
         Labels that are too large for that are written to a file by `count_regions`.
@@ -310,7 +310,8 @@ def count_regions(
         Called as ``progress(done_boxes, boxes, done_pixels, pixels)`` before the first box and
         after each.
     tile_grouping : int
-        Size of the boxes, in tiles of 256² pixels. With `labels` it is about 4096² in any case.
+        Largest size of the boxes, in tiles of 256² pixels; with `labels` it is about 4096² in any
+        case. The answer doesn't depend on it.
 
     Returns
     -------
