@@ -33,7 +33,7 @@ def run(stream: io.StringIO, seconds: float, slides: int = 1, show: bool = True)
 
 def test_a_log_gets_a_line_every_few_seconds():
     lines = run(io.StringIO(), 1.0).splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 3
     assert re.sub(r"^[\d:]+", "T", lines[1]) == (
         "T  s0.svs  50%  160 of 320 Mpx  16 Mpx/s  10 s left"
     )
@@ -45,8 +45,8 @@ def test_a_short_run_says_nothing_in_a_log():
 
 def test_a_log_of_many_short_slides_stays_short():
     lines = run(io.StringIO(), 1 / 64, slides=160).splitlines()
-    assert len(lines) == 160 * 20 / 64 / 5
-    assert "slide 144 of 160" in lines[-2]
+    assert len(lines) == 160 * 20 / 64 // 5 - 1
+    assert "slide 145 of 160" in lines[-1]
 
 
 def test_no_progress_is_no_progress():

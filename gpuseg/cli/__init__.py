@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from gpuseg.cli._parser import Parser, UsageError
+from gpuseg.cli._parser import EXPECTED, Parser, UsageError
 
 __all__ = ["main"]
 
@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = next((word for word in arguments if not word.startswith("-")), None)
     name = f"gpuseg {command}" if command in _COMMANDS else "gpuseg"
     try:
-        return _run(arguments, command)
+        code = _run(arguments, command)
+        sys.stdout.flush()
+        return code
     except SystemExit as exit:  # argparse, after help, a version or an error of its own
         return exit.code if isinstance(exit.code, int) else 0
     except UsageError as error:
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # more when it flushes standard output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except EXPECTED as error:
         return _say(f"{name}: error: {error}", 1)
 
 

@@ -16,6 +16,16 @@ class UsageError(Exception):
     """Arguments that can't be worked with, found before any work started."""
 
 
+# What the library raises on purpose; anything else is a defect and keeps its traceback.
+EXPECTED = (OSError, ValueError, RuntimeError, ImportError, MemoryError)
+
+
+def reason(name: str, error: BaseException) -> str:
+    """Message about one slide, which names it once."""
+    text = str(error) or type(error).__name__
+    return text if name in text else f"{name}: {text}"
+
+
 class Parser(argparse.ArgumentParser):
     """Parser whose errors are one line and a hint instead of the whole usage."""
 

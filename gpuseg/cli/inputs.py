@@ -61,9 +61,14 @@ def stem(slide: str) -> str:
     >>> stem("study/CMU-1.ome.tif"), stem("https://host/a/6001240.zarr/?v=1"), stem("s.2.svs")
     ('CMU-1', '6001240', 's.2')
     """
-    path = urlsplit(slide).path if is_url(slide) else str(slide)
-    name = re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+    name = basename(slide)
     return _SUFFIXES.sub("", name) or name
+
+
+def basename(slide: str) -> str:
+    """Name of a slide without its folder."""
+    path = urlsplit(slide).path if is_url(slide) else slide
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
 
 
 def fill(template: str, slide: str) -> str:

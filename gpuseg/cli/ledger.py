@@ -79,12 +79,16 @@ class Ledger:
         The outputs wanted now must have been made by then, and still exist.
         """
         entry = self._entries.get(slide_key(slide))
-        if entry is None or entry["made_from"] != made_from:
+        if entry is None or entry["made_from"] != made_from or made_from["input"] is None:
             return None
         made = set(entry["outputs"])
         if not all(str(path.absolute()) in made and path.exists() for path in outputs):
             return None
         return entry["rows"]
+
+    def all_rows(self) -> list[Row]:
+        """Rows of all slides, in the order in which they were counted."""
+        return [row for entry in self._entries.values() for row in entry["rows"]]
 
     def forget(self, slide: str) -> None:
         """Leave the former rows of a slide that is counted again out of the table."""

@@ -54,6 +54,10 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
+    def skip(self, slides: int) -> None:
+        """Pass over slides that need no counting."""
+        self._number += slides
+
     def slide(self, name: str) -> None:
         """Begin the next slide."""
         self._number += 1
@@ -72,7 +76,7 @@ class Progress:
         self._done, self._total = pixels, all_pixels
         if self._bar is not None:
             self._bar.update(self._tasks[1], total=all_pixels, completed=pixels)
-        elif self._show and self._clock() - self._said_at >= _EVERY_S:
+        elif self._show and done < total and self._clock() - self._said_at >= _EVERY_S:
             self._said_at = self._clock()
             print(self._line(), file=self._stream, flush=True)
 

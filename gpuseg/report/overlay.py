@@ -267,7 +267,7 @@ def percent(count: int, total: int) -> str:
         return "<0.0001 %"
     if share > 99.9:
         return ">99.9 %"
-    return f"{share:.1f} %" if share >= 10 else f"{float(f'{share:.2g}'):g} %"
+    return f"{share:.1f} %" if share >= 10 else f"{float(f'{share:.3g}'):g} %"
 
 
 def _font(size: float) -> Any:

@@ -1,0 +1,123 @@
+"""Rows of the table, and how they look on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from gpuseg._hsi import Output, Parameters
+from gpuseg.cli.inputs import basename
+from gpuseg.io.tables import Row, Value, table_bytes
+
+if TYPE_CHECKING:
+    from gpuseg.io.regions import Region
+    from gpuseg.io.slides import Slide
+
+
+def row(
+    name: str,
+    slide: Slide,
+    region: Region | None,
+    output: Output,
+    params: Parameters,
+    negative: Parameters | None,
+) -> dict[str, Value]:
+    """Everything that is known about one count; a table of such rows explains itself."""
+    values: dict[str, Value] = {
+        "slide": name,
+        "region": None if region is None else region.name,
+        "classification": None if region is None else region.classification,
+        "level": slide.level,
+        "mpp": slide.mpp,
+        "magnification": slide.magnification,
+        **output._asdict(),
+        **params._asdict(),
+    }
+    if negative is not None:
+        values.update({f"negative_{key}": value for key, value in negative._asdict().items()})
+    return values
+
+
+def show(
+    rows: Sequence[Row], stream: TextIO | None = None, *, as_table: bool | None = None
+) -> None:
+    """Print rows: the telling columns on a terminal, all of them as CSV to a file or a pipe."""
+    stream = stream or sys.stdout
+    if not (stream.isatty() if as_table is None else as_table):
+        stream.write(table_bytes(rows, ".csv").decode())
+        return
+    from rich.console import Console
+
+    Console(file=stream).print(_table(rows))
+
+
+def _table(rows: Sequence[Row]) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        caption="percent of the pixels; mean intensity of the positive ones",
+        caption_justify="left",
+    )
+    shown = [
+        (title, cells)
+        for title, cells in ((title, [cell(row) for row in rows]) for title, cell in _COLUMNS)
+        if any(cells)
+    ]
+    for title, _ in shown:
+        if title in ("slide", "region"):
+            table.add_column(title, overflow="fold", min_width=10)
+        else:
+            table.add_column(title, justify="right", no_wrap=True)
+    for number in range(len(rows)):
+        table.add_row(*(Text(cells[number]) for _, cells in shown))
+    return table
+
+
+def _share(field: str) -> Any:
+    from gpuseg.report.overlay import percent
+
+    return lambda row: percent(_int(row, field), _int(row, "NumberTotalPixels")).removesuffix(" %")
+
+
+def _int(row: Row, field: str) -> int:
+    value = row[field]
+    return value if isinstance(value, int) else 0
+
+
+def _positive(row: Row) -> str:
+    from gpuseg.report.overlay import percent
+
+    names = ("NumberWeakPositive", "NumberPositive", "NumberStrongPositive")
+    positive = sum(_int(row, name) for name in names)
+    return percent(positive, _int(row, "NumberTotalPixels")).removesuffix(" %")
+
+
+def _region(row: Row) -> str:
+    words = (row["region"], row["classification"] and f"({row['classification']})")
+    return " ".join(str(word) for word in words if word)
+
+
+def _rounded(field: str, digits: str) -> Any:
+    return lambda row: "" if row[field] is None else format(row[field], digits)
+
+
+# A column that is empty in all rows isn't shown.
+_COLUMNS: tuple[tuple[str, Any], ...] = (
+    ("slide", lambda row: basename(str(row["slide"]))),
+    ("region", _region),
+    ("pixels", _rounded("NumberTotalPixels", ",")),
+    ("positive", _positive),
+    ("weak", _share("NumberWeakPositive")),
+    ("plain", _share("NumberPositive")),
+    ("strong", _share("NumberStrongPositive")),
+    ("mean", _rounded("IntensityAverage", ".3f")),
+    ("positivity", _rounded("Positivity", ".3f")),
+    ("mm²", _rounded("AreaTotal", ".3g")),
+    ("lost", lambda row: f"{row['PixelsUnreadable']:,}" if row["PixelsUnreadable"] else ""),
+)
