@@ -4,7 +4,14 @@ import importlib
 from typing import Any
 
 # Imported on first use: a reader of regions or tables needs no image codecs.
-_HOMES = {"open_slide": "slides", "Slide": "slides", "SlideError": "slides"}
+_HOMES = {
+    "LabelPyramid": "label_pyramid",
+    "Region": "regions",
+    "Slide": "slides",
+    "SlideError": "slides",
+    "as_regions": "regions",
+    "open_slide": "slides",
+}
 
 __all__ = sorted(_HOMES)
 

@@ -3,7 +3,7 @@
 A shard is what the sharding codec of Zarr 3 makes of it: the encoded chunks one after another,
 then for each its offset and size (two little-endian uint64, all ones for a chunk that is left out
 because it is 0 throughout), then the index's CRC32C. A shard without any chunk is no file at all.
-Written without zarr-python, whose write path took 2.4 times the CPU time of the encoding alone.
+Written without zarr-python, which took twice as long for the same pyramid (20480², 2 threads).
 """
 
 from __future__ import annotations
