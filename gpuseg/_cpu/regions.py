@@ -46,29 +46,46 @@ def pack(regions: Sequence[Sequence[npt.ArrayLike]]) -> Packed:
     Packed
         Arrays only, so it pickles and enters compiled code as it is.
     """
-    bounds = np.zeros((len(regions), 4), np.int64)
-    edges = [np.zeros((0, 4))]
-    for index, rings in enumerate(regions):
-        mine = np.concatenate([np.zeros((0, 4)), *(_edges(ring) for ring in rings)])
-        mine = mine[np.argsort(mine[:, 1], kind="stable")]
-        edges.append(mine)
-        if len(mine):
-            left, right = mine[:, [0, 2]].min(), mine[:, [0, 2]].max()
-            sides = np.array([mine[:, 1].min(), left, mine[:, 3].max(), right])
-            bounds[index] = np.clip(np.ceil(sides - 0.5), -(2.0**62), 2.0**62)
-    first = np.cumsum([len(mine) for mine in edges])
-    reach = [np.maximum.accumulate(mine[:, 3]) for mine in edges]
-    x0, y0, x1, y1 = np.ascontiguousarray(np.concatenate(edges).T)
-    return Packed(bounds, first.astype(np.int64), x0, y0, x1, y1, np.concatenate(reach))
+    counts = [len(rings) for rings in regions]
+    edges, ring = _edges([np.asarray(ring, np.float64) for rings in regions for ring in rings])
+    owner = np.repeat(np.arange(len(regions)), counts)[ring]
+    order = np.lexsort((edges[:, 1], owner))
+    first = np.searchsorted(owner[order], np.arange(len(regions) + 1)).astype(np.int64)
+    x0, y0, x1, y1 = np.ascontiguousarray(edges[order].T)
+    sides, reach = _extents(first, x0, y0, x1, y1)
+    bounds = np.clip(np.ceil(sides - 0.5), -(2.0**62), 2.0**62).astype(np.int64)
+    return Packed(bounds, first, x0, y0, x1, y1, reach)
 
 
-def _edges(ring: npt.ArrayLike) -> Float64:
-    """(n, 4) edges x0, y0, x1, y1 of a ring with y0 < y1; level ones never cross a centre line."""
-    points = np.asarray(ring, np.float64)
-    edges = np.concatenate([points, np.roll(points, -1, axis=0)], axis=1)
+def _edges(rings: Sequence[Float64]) -> tuple[Float64, Int64]:
+    """(n, 4) edges x0, y0, x1, y1 with y0 < y1, and the number of each one's ring."""
+    sizes = np.array([len(ring) for ring in rings], np.int64)
+    points = np.concatenate([np.zeros((0, 2)), *rings])
+    following = np.arange(1, len(points) + 1)
+    last = np.cumsum(sizes)[sizes > 0] - 1
+    following[last] = last + 1 - sizes[sizes > 0]
+    edges = np.concatenate([points, points[following]], axis=1)
     falling = edges[:, 1] > edges[:, 3]
     edges[falling] = edges[falling][:, [2, 3, 0, 1]]
-    return edges[edges[:, 1] < edges[:, 3]]
+    # Level edges never cross a centre line.
+    rising = edges[:, 1] < edges[:, 3]
+    return edges[rising], np.repeat(np.arange(len(rings)), sizes)[rising]
+
+
+@njit(nogil=True, cache=True)
+def _extents(first: Any, x0: Any, y0: Any, x1: Any, y1: Any) -> Any:
+    """Top, left, bottom, right of each region's edges; the running maximum of their `y1`."""
+    sides = np.zeros((len(first) - 1, 4))
+    reach = np.empty_like(y1)
+    for region in range(len(sides)):
+        top, left, bottom, right = np.inf, np.inf, -np.inf, -np.inf
+        for e in range(first[region], first[region + 1]):
+            top, bottom = min(top, y0[e]), max(bottom, y1[e])
+            left, right = min(left, min(x0[e], x1[e])), max(right, max(x0[e], x1[e]))
+            reach[e] = bottom
+        if top < bottom:
+            sides[region] = top, left, bottom, right
+    return sides, reach
 
 
 def spans(packed: Packed, top: int, left: int, height: int, width: int) -> Int32:
