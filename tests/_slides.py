@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import tifffile
+import zarr
+
+from gpuseg.io import open_slide
 
 
 def smooth_image(height, width, channels=3, dtype=np.uint8, seed=0):
@@ -34,3 +37,37 @@ def write_pyramid(path, image, *, levels=3, tile=(64, 64), description=None, **o
             writer.write(image, **arguments, **extra)
             image = halved(image)
     return path
+
+
+def write_ome_zarr(path, levels, axes, *, version, scale=None, unit="micrometer", **options):
+    """Multiscale image of arrays; `axes` is a string such as "cyx"."""
+    group = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
+    datasets = []
+    for number, level in enumerate(levels):
+        array = group.create_array(str(number), shape=level.shape, dtype=level.dtype, **options)
+        array[...] = level
+        factor = [2.0**number if axis in "yx" else 1.0 for axis in axes]
+        steps = [f * s for f, s in zip(factor, scale or [1.0] * len(axes), strict=True)]
+        datasets.append(
+            {
+                "path": str(number),
+                "coordinateTransformations": [{"type": "scale", "scale": steps}],
+            }
+        )
+    kinds = {"c": "channel", "t": "time"}
+    described = [{"name": axis, "type": kinds.get(axis, "space")} for axis in axes]
+    for axis in described:
+        if axis["type"] == "space" and unit:
+            axis["unit"] = unit
+    image = {"axes": described, "datasets": datasets, "name": "test"}
+    if version == "0.4":
+        group.attrs["multiscales"] = [image | {"version": version}]
+    else:
+        group.attrs["ome"] = {"version": version, "multiscales": [image]}
+    return path
+
+
+def whole(path, level=0):
+    """All pixels of a level as `open_slide` reads them."""
+    with open_slide(path, level=level) as slide:
+        return slide.read_region(0, 0, *slide.shape[:2])

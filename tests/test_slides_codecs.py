@@ -7,18 +7,13 @@ import numpy as np
 import openslide
 import pytest
 import tifffile
-from _slides import smooth_image
+from _slides import smooth_image, whole
 from PIL import Image
 
 from gpuseg._cpu.ycbcr import to_rgb
 from gpuseg.io import SlideError, open_slide
 
 HEIGHT, WIDTH = 150, 205
-
-
-def whole(path, level=0):
-    with open_slide(path, level=level) as slide:
-        return slide.read_region(0, 0, *slide.shape[:2])
 
 
 def check(path, reference=None):

@@ -90,14 +90,15 @@ def _grey(dtype: np.dtype, samples: int, page: Any, inverted: bool) -> Finish:
     bits = page.bitspersample
     bilevel = dtype.kind == "b"
     widen = _widen(bits) if dtype.kind == "u" and bits < 8 else _same
-    top = (1 << max(bits, 8)) - 1 if dtype.kind == "u" else 1
+    # Floats and signed integers have no white to subtract from; Pillow leaves them, too.
+    top = (1 << max(bits, 8)) - 1 if dtype.kind == "u" else 0
 
     def convert(pixels: NumpyArray) -> NumpyArray:
         pixels = widen(pixels)
         grey = pixels[..., :1]
         if bilevel:
             grey = np.where(grey ^ inverted, np.uint8(255), np.uint8(0))
-        elif inverted and dtype.kind in "uf":
+        elif inverted and dtype.kind == "u":
             grey = dtype.type(top) - grey
         alpha = (pixels[..., 1:2],) if samples == 2 else ()
         return np.concatenate((grey, grey, grey, *alpha), axis=-1)
