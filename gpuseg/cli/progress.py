@@ -76,6 +76,8 @@ class Progress:
         self._done, self._total = pixels, all_pixels
         if self._bar is not None:
             self._bar.update(self._tasks[1], total=all_pixels, completed=pixels)
+            if done == total:  # coarse levels and the overlay are still to be made
+                self._bar.update(self._tasks[1], description=f"finishing {_short(self._name)}")
         elif self._show and done < total and self._clock() - self._said_at >= _EVERY_S:
             self._said_at = self._clock()
             print(self._line(), file=self._stream, flush=True)

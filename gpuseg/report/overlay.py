@@ -177,7 +177,7 @@ def _page(
     wide = panels[0].width > 1.6 * panels[0].height
     gap = max(10, max(panels[0].size) // 60)
     across = panels[0].width * (1 if wide else 2) + gap * (2 if wide else 3)
-    size = max(13, min(26, across // 48))
+    size = max(13, min(44, across // 52))
     room = across - 2 * gap
     legend = _flow(_entries(counts), room, size)
     head = round(3.4 * size) + gap
