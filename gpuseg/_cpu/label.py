@@ -1,0 +1,296 @@
+"""Connected components on the CPU: runs of pixels, united strip by strip.
+
+The passes are in `_runs.py`; here are the strips, the threads and the memory. Scratch is 0.31 bytes
+a pixel (two bits and a base for each word of 64); the union-find lives in the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import accumulate, pairwise, product
+from typing import Any
+
+import numpy as np
+
+from gpuseg._backend import threads
+from gpuseg._cpu import _runs as runs
+from gpuseg.typing import NumpyArray
+
+# Below this many pixels a second thread costs more than it brings (a pool starts in 0.1 ms).
+_PIXELS_PER_THREAD = 1 << 19
+# More strips than threads, because objects are rarely spread evenly.
+_STRIPS_PER_THREAD = 4
+
+
+def label(
+    image: NumpyArray,
+    connectivity: int,
+    *,
+    background: int = 0,
+    axes: Sequence[int] | None = None,
+    wrap_axes: Sequence[int] = (),
+    out: NumpyArray | None = None,
+    numbers: NumpyArray | None = None,
+) -> tuple[NumpyArray, int]:
+    """Labels (int32, or int64 from 2^31 pixels on) and their number.
+
+    Parameters
+    ----------
+    image : bool or integer array, at least 1-D
+        Pixels of a bool image connect where both are foreground, of an integer image where they are
+        equal.
+    connectivity : int
+        Largest number of `axes` along which two neighbours may differ, 1 to len(axes).
+    background : int
+        Value of pixels without a label; none has one where the dtype cannot hold it.
+    axes : sequence of int, optional
+        Axes along which pixels connect, non-negative; all by default.
+    wrap_axes : sequence of int
+        Axes among them whose ends meet.
+    out : int32 or int64 array of the image's shape, optional
+    numbers : integer array, optional
+        What to write for each label instead of 1, 2, ...: numbers[0] for the first, and so on.
+    """
+    dtype = np.int32 if image.size < 2**31 else np.int64
+    if image.size == 0:
+        return (np.empty(image.shape, dtype) if out is None else out), 0
+    packed = _pack(image, connectivity, background, axes, wrap_axes)
+    if out is None:
+        target = np.empty(image.shape, dtype if numbers is None else numbers.dtype)
+    elif out.flags.c_contiguous and not np.may_share_memory(image, out):
+        target = out
+    else:
+        target = np.empty(image.shape, out.dtype)
+    flat = target.reshape(-1)
+    pixels = [strip.last * packed.width for strip in packed.strips]
+    count = _solve(packed, flat, pixels)
+    if numbers is not None:
+        packed.each(lambda s: runs.renumber(flat, s.begin, s.end, numbers))
+    packed.each(lambda s: runs.expand(*packed.words, flat, *packed.part(flat, s)))
+    if out is not None and target is not out:
+        out[...] = target
+    return (target if out is None else out), count
+
+
+def outline(
+    image: NumpyArray,
+    connectivity: int,
+    faces: Sequence[tuple[int, int]],
+    *,
+    background: int = 0,
+    axes: Sequence[int] | None = None,
+) -> tuple[NumpyArray, list[NumpyArray]]:
+    """What neighbours of a block must know of its labels, without writing them.
+
+    Parameters
+    ----------
+    faces : sequence of (axis, end)
+        Which faces to return: of that axis the first pixels (end 0) or the last (end -1).
+
+    Returns
+    -------
+    firsts : int64 array (labels,)
+        Raster index of the first pixel of each label, ascending.
+    faces : list of arrays
+        Labels of each face; shape: the image's without the axis.
+    """
+    if image.size == 0:
+        shapes = [image.shape[:axis] + image.shape[axis + 1 :] for axis, _ in faces]
+        return np.empty(0, np.int64), [np.zeros(shape, np.int32) for shape in shapes]
+    packed = _pack(image, connectivity, background, axes, ())
+    # One position in front is never a node: expansion reads (and drops) the node before the first.
+    total = sum(strip.runs for strip in packed.strips) + 1
+    parent = np.empty(total, np.int32 if total < 2**31 else np.int64)
+    ends = np.cumsum([strip.runs for strip in packed.strips]) + 1
+    firsts = np.empty(_solve(packed, parent, ends.tolist()), np.int64)
+    runs.first_pixels(*packed.words, parent, packed.width, firsts)
+    return firsts, [_face(packed, parent, image.shape, axis, end) for axis, end in faces]
+
+
+@dataclass
+class _Strip:
+    """Rows `first` to `last`; what is next to other strips lies before `seam`.
+
+    Its runs are the nodes `begin` to `end`; `before` components start in earlier strips.
+    """
+
+    first: int
+    last: int
+    seam: int
+    runs: int = 0
+    begin: int = 0
+    end: int = 0
+    before: int = 0
+
+
+@dataclass
+class _Packed:
+    """An image as runs, and how its rows neighbour each other."""
+
+    image: NumpyArray
+    valued: bool
+    words: tuple[NumpyArray, NumpyArray, NumpyArray]
+    geometry: tuple[NumpyArray, ...]
+    wraps_rows: bool
+    strips: list[_Strip]
+    threads: int
+
+    @property
+    def width(self) -> int:
+        return int(self.image.shape[1])
+
+    def part(self, flat: NumpyArray, strip: _Strip) -> tuple[NumpyArray, int, int, int]:
+        """Pixels of a strip, with what `expand` must know of them."""
+        pixels = flat[strip.first * self.width : strip.last * self.width]
+        return pixels, self.width, strip.first, strip.last
+
+    def each(self, task: Callable[[_Strip], Any]) -> list[Any]:
+        """Results of `task` for every strip, in order."""
+        if self.threads == 1:
+            return [task(strip) for strip in self.strips]
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(task, self.strips))
+
+
+def _pack(
+    image: NumpyArray,
+    connectivity: int,
+    background: int,
+    axes: Sequence[int] | None,
+    wrap_axes: Sequence[int],
+) -> _Packed:
+    axes = range(image.ndim) if axes is None else axes
+    if image.ndim == 1:
+        image = image[np.newaxis]
+        axes, wrap_axes = ([axis + 1 for axis in named] for named in (axes, wrap_axes))
+    linked = image.ndim - 1 in axes
+    rows, value, everything, valued = _pixels(image, background)
+    geometry = _geometry(image.shape, connectivity, axes, wrap_axes)
+    words = (-(-rows.shape[1] // 64),)
+    base_dtype = np.int32 if image.size < 2**31 else np.int64
+    bits, starts = (np.empty(rows.shape[:1] + words, np.uint64) for _ in range(2))
+    base = np.empty(rows.shape[:1] + words, base_dtype)
+    workers = max(1, min(threads(), image.size // _PIXELS_PER_THREAD))
+    packed = _Packed(
+        rows,
+        valued,
+        (bits, starts, base),
+        geometry,
+        image.ndim - 1 in wrap_axes,
+        _strips(rows.shape[0], workers, geometry),
+        workers,
+    )
+
+    def pack(strip: _Strip) -> None:
+        strip.runs = runs.pack(
+            rows, value, everything, valued, linked, *packed.words, strip.first, strip.last
+        )
+
+    packed.each(pack)
+    return packed
+
+
+def _pixels(image: NumpyArray, background: int) -> tuple[NumpyArray, Any, bool, bool]:
+    """Rows as unsigned integers, and the background as one.
+
+    Then: whether there is no background, and whether pixels connect by value.
+    """
+    limits = (
+        (0, 1) if image.dtype == bool else (np.iinfo(image.dtype).min, np.iinfo(image.dtype).max)
+    )
+    everything = not limits[0] <= background <= limits[1]
+    valued = image.dtype != bool or everything
+    native = image.dtype.newbyteorder("=")
+    rows = image.astype(native, copy=False).reshape(-1, image.shape[-1])
+    if rows.shape[1] > 1 and rows.strides[1] != rows.itemsize:
+        rows = np.ascontiguousarray(rows)
+    unsigned = np.dtype(f"u{native.itemsize}")
+    value = np.array(0 if everything else background, native).view(unsigned)[()]
+    return rows.view(unsigned), value, everything, valued
+
+
+def _geometry(
+    shape: tuple[int, ...], connectivity: int, axes: Sequence[int], wrap_axes: Sequence[int]
+) -> tuple[NumpyArray, ...]:
+    """How rows neighbour each other, as arrays for `runs.connect`.
+
+    The shape of the array of rows, which of its axes wrap, the steps to neighbours that come before
+    a row, whether these may also be diagonal along the row, and for each step the steps that leave
+    out one of its axes (their number, and they).
+    """
+    above = len(shape) - 1
+    spans = [(-1, 0, 1) if axis in axes else (0,) for axis in range(above)]
+    steps = [
+        step
+        for step in product(*spans)
+        if step < (0,) * above and np.count_nonzero(step) <= connectivity
+    ]
+    lengths = np.array([np.count_nonzero(step) for step in steps], np.int64)
+    between = np.zeros((len(steps), above, above), np.int64)
+    for k, step in enumerate(steps):
+        for v, axis in enumerate(np.flatnonzero(step)):
+            between[k, v] = step
+            between[k, v, axis] = 0
+    return (
+        np.array(shape[:-1], np.int64),
+        np.array([axis in wrap_axes for axis in range(above)], bool),
+        np.array(steps, np.int64).reshape(len(steps), above),
+        (lengths < connectivity) & (above in axes),
+        np.where(lengths > 1, lengths, 0),
+        between,
+    )
+
+
+def _strips(rows: int, workers: int, geometry: tuple[NumpyArray, ...]) -> list[_Strip]:
+    """Strips of rows, thick enough that their seams are few."""
+    shape, wrap, steps = geometry[:3]
+    strides = np.cumprod(np.append(shape[1:], 1)[::-1])[::-1]
+    reach = 1 + int(np.abs(steps @ strides).max(initial=0))
+    wanted = 1 if workers == 1 else min(workers * _STRIPS_PER_THREAD, rows // (8 * reach))
+    count = max(min(workers, rows), wanted)
+    cuts = [rows * k // count for k in range(count + 1)]
+    return [
+        _Strip(first, last, last if wrap.any() else min(first + reach, last))
+        for first, last in pairwise(cuts)
+    ]
+
+
+def _solve(packed: _Packed, parent: NumpyArray, ends: Sequence[int]) -> int:
+    """Number the components: each run's node becomes its label, negated; returns how many."""
+    strips, rows = packed.strips, (packed.image, packed.valued, *packed.words)
+    for strip, end in zip(strips, ends, strict=True):
+        strip.begin, strip.end = end - strip.runs, end
+
+    def connect(strip: _Strip) -> None:
+        first, last = strip.first, strip.last
+        runs.make_nodes(packed.words[2], parent, first, last, strip.begin, strip.end)
+        runs.connect(*rows, parent, *packed.geometry, first, last, first, last, False)
+
+    packed.each(connect)
+    for strip in strips if len(strips) > 1 else ():
+        span = (strip.first, strip.seam, strip.first, strip.last)
+        runs.connect(*rows, parent, *packed.geometry, *span, True)
+    if packed.wraps_rows:
+        runs.join_ends(*rows, parent, *packed.geometry[:4])
+    roots = packed.each(lambda s: runs.count_roots(parent, s.begin, s.end))
+    for strip, before in zip(strips, accumulate(roots, initial=0), strict=False):
+        strip.before = before
+    packed.each(lambda s: runs.number(parent, s.begin, s.end, s.before))
+    if len(strips) > 1:
+        packed.each(lambda s: runs.resolve(parent, s.begin, s.end))
+    return int(sum(roots))
+
+
+def _face(
+    packed: _Packed, parent: NumpyArray, shape: tuple[int, ...], axis: int, end: int
+) -> NumpyArray:
+    """Labels of the first (end 0) or last (end -1) pixels along `axis`."""
+    face = np.empty(shape[:axis] + shape[axis + 1 :], parent.dtype)
+    if axis == len(shape) - 1:
+        runs.column(*packed.words, parent, end % shape[axis], face.reshape(-1))
+    else:
+        rows = np.arange(packed.image.shape[0]).reshape(shape[:-1]).take(end, axis).reshape(-1)
+        runs.expand_rows(*packed.words, parent, face.reshape(-1), packed.width, rows)
+    return face
