@@ -1,0 +1,292 @@
+"""What the pixels of a run add to their label's row: sums and extrema of one channel.
+
+Narrow kernels take 8- and 16-bit integers, whose sums over a run fit int64. Wide kernels take
+64-bit words (float64 bits, int64 or uint64) and add each value exactly to limbs of 32 bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from gpuseg._cpu._regionprops_runs import put
+from gpuseg._region_rows import HALF_MANTISSA, LIMB_BITS, MINUS_INFINITY, NAN, PLUS_INFINITY
+from gpuseg.typing import NumpyArray
+
+FLOAT, SIGNED, UNSIGNED = 0, 1, 2
+
+_LOW = np.uint64((1 << LIMB_BITS) - 1)
+_BITS = np.uint64(LIMB_BITS)
+_LOG2 = np.int64(5)
+_SIGN = np.uint64(1 << 63)
+_FRACTION = np.uint64((1 << 52) - 1)
+_IMPLIED = np.uint64(1 << 52)
+_HALF = np.uint64(HALF_MANTISSA)
+# Exponent of a float64's last bit, less its biased exponent.
+_LAST_BIT = np.int64(-1075)
+_NAN, _PLUS, _MINUS = np.int64(NAN), np.int64(PLUS_INFINITY), np.int64(MINUS_INFINITY)
+
+
+@njit(nogil=True, cache=True)
+def narrow_sums(
+    runs: NumpyArray,
+    n: int,
+    image: NumpyArray,
+    acc: NumpyArray,
+    total: int,
+    square: int,
+    width: int,
+) -> None:
+    """Sum and sum of squares; a column below 0 is not wanted. `image` is (rows, columns)."""
+    for i in range(n):
+        line, a, b = image[runs[0, i]], runs[1, i], runs[2, i]
+        row = acc[runs[3, i]]
+        if total >= 0:
+            s = np.int64(0)
+            for x in range(a, b):
+                s += np.int64(line[x])
+            row[total] += s
+        if square >= 0:
+            q = np.int64(0)
+            for x in range(a, b):
+                q += np.int64(line[x]) * np.int64(line[x])
+            put(row, square, width, q)
+
+
+@njit(nogil=True, cache=True)
+def narrow_weighted(
+    runs: NumpyArray,
+    n: int,
+    image: NumpyArray,
+    places: NumpyArray,
+    x0: int,
+    acc: NumpyArray,
+    column: int,
+    width: int,
+) -> None:
+    """Sums of value times coordinate, one after the other."""
+    leading = places.shape[1]
+    for i in range(n):
+        r, a, b = runs[0, i], runs[1, i], runs[2, i]
+        line, row = image[r], acc[runs[3, i]]
+        s, t = np.int64(0), np.int64(0)
+        for x in range(a, b):
+            v = np.int64(line[x])
+            s += v
+            t += v * np.int64(x)
+        for axis in range(leading):
+            put(row, column + axis * width, width, places[r, axis] * s)
+        put(row, column + leading * width, width, t + x0 * s)
+
+
+@njit(nogil=True, cache=True)
+def narrow_extrema(
+    runs: NumpyArray,
+    n: int,
+    image: NumpyArray,
+    base: NumpyArray,
+    acc: NumpyArray,
+    least: int,
+    greatest: int,
+    stride: int,
+) -> None:
+    """Extrema, and their first positions where `stride` is 2 (0: values only).
+
+    `base` is the index, in the whole image, of each row's first pixel.
+    """
+    for i in range(n):
+        r, a, b = runs[0, i], runs[1, i], runs[2, i]
+        line, row = image[r], acc[runs[3, i]]
+        low, high, at_low, at_high = line[a], line[a], a, a
+        if stride == 0:
+            for x in range(a + 1, b):
+                low = min(low, line[x])
+                high = max(high, line[x])
+        else:
+            for x in range(a + 1, b):
+                if line[x] < low:
+                    low, at_low = line[x], x
+                if line[x] > high:
+                    high, at_high = line[x], x
+        merge_least(row, least, stride, np.int64(low), base[r] + at_low)
+        merge_greatest(row, greatest, stride, np.int64(high), base[r] + at_high)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def merge_least(row: NumpyArray, column: int, stride: int, value: Any, at: Any) -> None:
+    """Take the smaller value, and of equal ones the first."""
+    if stride and (value < row[column] or (value == row[column] and at < row[column + 1])):
+        row[column + 1] = at
+    row[column] = min(row[column], value)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def merge_greatest(row: NumpyArray, column: int, stride: int, value: Any, at: Any) -> None:
+    """Take the greater value, and of equal ones the first."""
+    if stride and (value > row[column] or (value == row[column] and at < row[column + 1])):
+        row[column + 1] = at
+    row[column] = max(row[column], value)
+
+
+@njit(nogil=True, cache=True)
+def exponents(words: NumpyArray) -> Any:
+    """Least and greatest exponent of the last bits of finite values other than 0."""
+    low, high = np.uint64(2047), np.uint64(0)
+    for r in range(words.shape[0]):
+        for x in range(words.shape[1]):
+            w = words[r, x] & ~_SIGN
+            e = max(w >> np.uint64(52), np.uint64(1))
+            if w != 0 and e < 2047:
+                low = min(low, e)
+                high = max(high, e)
+    if high == 0:
+        return np.int64(0), np.int64(0)
+    return np.int64(low) + _LAST_BIT, np.int64(high) + _LAST_BIT
+
+
+@njit(nogil=True, cache=True, inline="always")
+def add(row: NumpyArray, column: int, magnitude: Any, exponent: Any, sign: Any) -> None:
+    """Add `sign * magnitude * 2**exponent` to limbs; `exponent` counts from the first one's."""
+    k = column + (exponent >> _LOG2)
+    shift = np.uint64(exponent & np.int64(LIMB_BITS - 1))
+    low = (magnitude & _LOW) << shift
+    high = (magnitude >> _BITS) << shift
+    row[k] += sign * np.int64(low & _LOW)
+    row[k + 1] += sign * np.int64((low >> _BITS) + (high & _LOW))
+    row[k + 2] += sign * np.int64(high >> _BITS)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def split(word: Any, kind: int) -> Any:
+    """Sign, magnitude, exponent and size of the low part of a value; magnitude 0 if not finite."""
+    if kind == 0:
+        biased = (word >> np.uint64(52)) & np.uint64(2047)
+        magnitude = word & _FRACTION
+        if biased == 2047:
+            magnitude = np.uint64(0)
+        elif biased > 0:
+            magnitude |= _IMPLIED
+        sign = np.int64(-1) if word & _SIGN else np.int64(1)
+        return sign, magnitude, np.int64(max(biased, np.uint64(1))) + _LAST_BIT, _HALF
+    if kind == 1 and word & _SIGN:
+        return np.int64(-1), ~word + np.uint64(1), np.int64(0), _BITS
+    return np.int64(1), word, np.int64(0), _BITS
+
+
+@njit(nogil=True, cache=True)
+def wide_sums(
+    runs: NumpyArray,
+    n: int,
+    words: NumpyArray,
+    kind: int,
+    acc: NumpyArray,
+    total: int,
+    total_first: int,
+    square: int,
+    square_first: int,
+) -> None:
+    """Sum and sum of squares in limbs; a column below 0 is not wanted."""
+    for i in range(n):
+        line, row = words[runs[0, i]], acc[runs[3, i]]
+        for x in range(runs[1, i], runs[2, i]):
+            sign, m, e, half = split(line[x], kind)
+            if total >= 0 and m:
+                add(row, total, m, e - total_first, sign)
+            if square >= 0 and m:
+                low, high = m & ((np.uint64(1) << half) - np.uint64(1)), m >> half
+                at = 2 * e - square_first
+                add(row, square, low * low, at, np.int64(1))
+                # Twice the product may need a 65th bit, so it is added twice.
+                add(row, square, low * high, at + np.int64(half), np.int64(1))
+                add(row, square, low * high, at + np.int64(half), np.int64(1))
+                add(row, square, high * high, at + 2 * np.int64(half), np.int64(1))
+
+
+@njit(nogil=True, cache=True)
+def wide_weighted(
+    runs: NumpyArray,
+    n: int,
+    words: NumpyArray,
+    kind: int,
+    places: NumpyArray,
+    x0: int,
+    acc: NumpyArray,
+    column: int,
+    width: int,
+    first: int,
+) -> None:
+    """Sums of value times coordinate in limbs, one after the other."""
+    leading = places.shape[1]
+    for i in range(n):
+        r = runs[0, i]
+        line, row = words[r], acc[runs[3, i]]
+        for x in range(runs[1, i], runs[2, i]):
+            sign, m, e, half = split(line[x], kind)
+            if m == 0:
+                continue
+            low, high = m & ((np.uint64(1) << half) - np.uint64(1)), m >> half
+            for axis in range(leading + 1):
+                p = np.uint64(places[r, axis] if axis < leading else x0 + x)
+                add(row, column + axis * width, low * p, e - first, sign)
+                add(row, column + axis * width, high * p, e - first + np.int64(half), sign)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def ordered(word: Any, kind: int) -> Any:
+    """The int64 that sorts as the value does; both zeros are one."""
+    key = np.int64(word)
+    if kind == 0:
+        if word & ~_SIGN == 0:
+            return np.int64(0)
+        return key if key >= 0 else key ^ np.int64(0x7FFFFFFFFFFFFFFF)
+    return key if kind == 1 else np.int64(word ^ _SIGN)
+
+
+@njit(nogil=True, cache=True)
+def wide_extrema(
+    runs: NumpyArray,
+    n: int,
+    words: NumpyArray,
+    kind: int,
+    base: NumpyArray,
+    acc: NumpyArray,
+    least: int,
+    greatest: int,
+    stride: int,
+) -> None:
+    """As `narrow_extrema`; NaN takes no part."""
+    for i in range(n):
+        r = runs[0, i]
+        line, row = words[r], acc[runs[3, i]]
+        for x in range(runs[1, i], runs[2, i]):
+            if kind == 0 and (line[x] & ~_SIGN) >> np.uint64(52) == 2047 and line[x] & _FRACTION:
+                continue
+            key = ordered(line[x], kind)
+            merge_least(row, least, stride, key, base[r] + x)
+            merge_greatest(row, greatest, stride, key, base[r] + x)
+
+
+@njit(nogil=True, cache=True)
+def flags(runs: NumpyArray, n: int, words: NumpyArray, acc: NumpyArray, column: int) -> None:
+    """Note NaN and infinities."""
+    for i in range(n):
+        line, row = words[runs[0, i]], acc[runs[3, i]]
+        for x in range(runs[1, i], runs[2, i]):
+            w = line[x]
+            if (w & ~_SIGN) >> np.uint64(52) == 2047:
+                if w & _FRACTION:
+                    row[column] |= _NAN
+                else:
+                    row[column] |= _MINUS if w & _SIGN else _PLUS
+
+
+@njit(nogil=True, cache=True)
+def carry(table: NumpyArray, column: int, width: int) -> None:
+    """Bring all limbs but the last into [0, 2^32), so that 2^31 more can be added."""
+    for i in range(table.shape[0]):
+        for c in range(column, column + width - 1):
+            over = table[i, c] >> np.int64(LIMB_BITS)
+            table[i, c] -= over << np.int64(LIMB_BITS)
+            table[i, c + 1] += over
