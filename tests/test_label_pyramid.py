@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
-import sys
-import textwrap
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
@@ -18,74 +15,21 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from label_images import (
+    SHAPE,
+    SMALL,
+    files_in,
+    halved,
+    levels_of,
+    multiscale,
+    picture,
+    stored,
+    write,
+    write_all,
+)
 
 from gpuseg._cpu.downsample import halve
-from gpuseg.io import _checkpoint
 from gpuseg.io.label_pyramid import COLOURS, LabelPyramid, colour, fingerprint_of
-
-SHAPE = (1101, 1543)
-SMALL = {"box": 256, "chunk": 32, "fingerprint": "slide and parameters"}
-
-
-def picture(shape=SHAPE, seed=0):
-    """Labels in patches with noise, and a corner without any."""
-    rng = np.random.default_rng(seed)
-    patches = rng.integers(0, 4, (shape[0] // 30 + 1, shape[1] // 30 + 1), np.uint8)
-    labels = np.kron(patches, np.ones((30, 30), np.uint8))[: shape[0], : shape[1]]
-    noise = rng.integers(0, 4, shape, np.uint8)
-    labels = np.where(rng.random(shape) < 0.1, noise, labels)
-    labels[: shape[0] // 2, : shape[1] // 2] = 0
-    return labels
-
-
-def halved(labels, rule="mode"):
-    """Plain NumPy: count each value in each block, edges repeated."""
-    labels = np.pad(labels, [(0, size % 2) for size in labels.shape], mode="edge")
-    blocks = [labels[y::2, x::2] for y in (0, 1) for x in (0, 1)]
-    if rule == "any":
-        return np.max(blocks, axis=0)
-    values = np.unique(labels)[::-1]
-    counts = [sum(block == value for block in blocks) for value in values]
-    return values[np.argmax(counts, axis=0)]
-
-
-def levels_of(labels, count, rule="mode"):
-    levels = [labels]
-    while len(levels) < count:
-        levels.append(halved(levels[-1], rule))
-    return levels
-
-
-def write_all(pyramid, labels):
-    for box in pyramid.todo(pyramid.boxes()):
-        write(pyramid, labels, box)
-
-
-def write(pyramid, labels, box):
-    top, left, height, width = box
-    pyramid.write(box, labels[top : top + height, left : left + width], {"corner": [top, left]})
-
-
-def stored(path):
-    """All levels of a finished image, by independent readers."""
-    if path.is_dir():
-        group = zarr.open_group(path, mode="r")
-        return [group[item["path"]][:] for item in multiscale(path)["datasets"]]
-    with tifffile.TiffFile(path) as tiff:
-        return [page.asarray() for page in tiff.pages]
-
-
-def multiscale(path):
-    (found,) = zarr.open_group(path, mode="r").attrs["ome"]["multiscales"]
-    return found
-
-
-def files_in(path):
-    """Bytes of each file below a folder."""
-    return {
-        str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()
-    }
-
 
 # -- downsampling --------------------------------------------------------------------------------
 
@@ -285,196 +229,6 @@ def test_pickles_without_the_records(tmp_path):
     assert copy.done == {}
     copy.finish()
     assert (stored(tmp_path / "a.zarr")[0] == picture()).all()
-
-
-# -- crashes -------------------------------------------------------------------------------------
-
-CRASH = """
-    import os, signal, sys
-    import numpy as np
-    from gpuseg.io.label_pyramid import LabelPyramid
-
-    destination, source, fatal = sys.argv[1:]
-    labels = np.load(source)
-    pyramid = LabelPyramid(destination, labels.shape, box=256, chunk=32, fingerprint="f")
-    moves = 0
-
-    def watched(function):
-        # Dies when the n-th file is about to get its name, or around the moves of whole images.
-        def move(*names):
-            global moves
-            moves += 1
-            passed = {"before": names[1], "after": names[1], "aside": names[0]}.get(fatal)
-            mortal = str(passed) == destination if passed else moves == int(fatal)
-            if mortal and fatal not in ("after", "aside"):
-                os.kill(os.getpid(), signal.SIGKILL)
-            function(*names)
-            if mortal:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return move
-
-    os.replace, os.rename = watched(os.replace), watched(os.rename)
-    for top, left, height, width in pyramid.todo(pyramid.boxes()):
-        part = labels[top : top + height, left : left + width]
-        pyramid.write((top, left, height, width), part, {"corner": [top, left]})
-    pyramid.finish()
-    print(moves)
-"""
-CRASHING = (600, 520)
-
-
-def crash(destination, labels, fatal):
-    source = destination.parent / "labels.npy"
-    np.save(source, labels)
-    command = [sys.executable, "-c", textwrap.dedent(CRASH), str(destination), str(source), fatal]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
-
-
-def resumed(destination, labels):
-    pyramid = LabelPyramid(destination, labels.shape, box=256, chunk=32, fingerprint="f")
-    before = dict(pyramid.done)
-    write_all(pyramid, labels)
-    assert pyramid.done == {box: {"corner": list(box[:2])} for box in pyramid.boxes()}
-    return before, pyramid.finish()
-
-
-# A box makes two files and a record, nine boxes are 27 moves after the first, of the marker, which
-# is made before the watch begins.
-@pytest.mark.parametrize(
-    ("name", "fatal", "done"),
-    [("a.zarr", "1", 0), ("a.zarr", "12", 3), ("a.tif", "17", 5), ("a.tif", "26", 8)],
-)
-def test_killed_while_writing(name, fatal, done, tmp_path):
-    labels = np.maximum(picture(CRASHING, seed=3), 1)
-    _, whole = resumed(tmp_path / f"whole-{name}", labels)
-    assert crash(tmp_path / name, labels, fatal).returncode == -9
-    assert not (tmp_path / name).exists()
-    before, path = resumed(tmp_path / name, labels)
-    assert len(before) == done
-    assert all(extra == {"corner": list(box[:2])} for box, extra in before.items())
-    if path.is_dir():
-        assert files_in(path) == files_in(whole)
-    else:
-        assert path.read_bytes() == whole.read_bytes()
-    assert not (tmp_path / f"{name}.partial").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "fatal"),
-    [("a.zarr", "aside"), ("a.zarr", "after"), ("a.tif", "before"), ("a.tif", "after")],
-)
-def test_killed_while_replacing_an_older_image(name, fatal, tmp_path):
-    older, newer = picture(CRASHING, seed=4), picture(CRASHING, seed=5)
-    _, path = resumed(tmp_path / name, older)
-    assert crash(path, newer, fatal).returncode == -9
-    if fatal == "aside":
-        assert not path.exists()
-    else:
-        assert (stored(path)[0] == (newer if fatal == "after" else older)).all()
-    _, path = resumed(path, newer)
-    assert (stored(path)[0] == newer).all()
-    assert {entry.name for entry in tmp_path.iterdir()} == {name, "labels.npy"}
-
-
-def test_other_fingerprint_starts_anew(tmp_path):
-    labels = picture()
-    first = LabelPyramid(tmp_path / "a.zarr", SHAPE, **SMALL)
-    write_all(first, labels)
-    same = LabelPyramid(tmp_path / "a.zarr", SHAPE, **SMALL)
-    assert len(same.done) == 35
-    assert same.todo(same.boxes()) == []
-    for changed in ({"fingerprint": "x"}, {"downsampling": "any"}, {"chunk": 64}):
-        other = LabelPyramid(tmp_path / "a.zarr", SHAPE, **{**SMALL, **changed})
-        assert other.done == {}
-        write_all(other, labels)
-
-
-@pytest.mark.parametrize("damage", ["flip", "shorten", "remove", "record"])
-def test_damaged_boxes_are_written_again(damage, tmp_path):
-    labels = picture()
-    pyramid = LabelPyramid(tmp_path / "a.zarr", SHAPE, **SMALL)
-    write_all(pyramid, labels)
-    file = pyramid.levels[1].path(4, 6)
-    if damage == "record":
-        file = tmp_path / "a.zarr.partial" / "boxes" / "1024_1536.json"
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    if damage == "remove":
-        file.unlink()
-    else:
-        file.write_bytes(data if damage == "flip" else data[:-3])
-    again = LabelPyramid(tmp_path / "a.zarr", SHAPE, **SMALL)
-    assert again.todo(again.boxes()) == [(1024, 1536, 77, 7)]
-    write_all(again, labels)
-    assert (stored(again.finish())[0] == labels).all()
-
-
-# -- full disks ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["a.zarr", "a.tif"])
-def test_disk_that_takes_no_more(name, tmp_path):
-    resource = pytest.importorskip("resource")
-    labels = picture()
-    pyramid = LabelPyramid(tmp_path / name, SHAPE, **SMALL)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        # Records fit, and so do shards of the background.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
-        with pytest.raises(
-            OSError, match=rf"writing box .* of .*{name} failed: .*goes on"
-        ) as caught:
-            write_all(pyramid, labels)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert caught.value.errno
-    assert not (tmp_path / name).exists()
-    assert not list((tmp_path / f"{name}.partial" / "scratch").iterdir())
-    again = LabelPyramid(tmp_path / name, SHAPE, **SMALL)
-    assert 0 < len(again.done) < 35
-    write_all(again, labels)
-    assert (stored(again.finish())[0] == labels).all()
-
-
-@pytest.mark.parametrize("name", ["a.zarr", "a.tif"])
-def test_disk_that_fills_up_at_the_end(name, tmp_path, monkeypatch):
-    labels = picture()
-    pyramid = LabelPyramid(tmp_path / name, SHAPE, **SMALL)
-    write_all(pyramid, labels)
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", full)
-        with pytest.raises(OSError, match=f"finishing of .*{name} failed: No space") as caught:
-            pyramid.finish()
-    assert caught.value.errno == 28
-    assert not (tmp_path / name).exists()
-    again = LabelPyramid(tmp_path / name, SHAPE, **SMALL)
-    assert len(again.done) == 35
-    assert (stored(again.finish())[0] == labels).all()
-
-
-def test_failed_move_gives_the_older_image_back(tmp_path, monkeypatch):
-    older, newer = picture(), picture(seed=1)
-    first = LabelPyramid(tmp_path / "a.zarr", SHAPE, **SMALL)
-    write_all(first, older)
-    first.finish()
-    second = LabelPyramid(tmp_path / "a.zarr", SHAPE, **SMALL)
-    write_all(second, newer)
-
-    def refuse(source, target):
-        raise PermissionError(13, "Permission denied")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("os.replace", lambda *names: refuse(*names))
-        patch.setattr(_checkpoint, "write_atomic", lambda *_: None)
-        with pytest.raises(OSError, match="Permission denied"):
-            second.finish()
-    assert (stored(tmp_path / "a.zarr")[0] == older).all()
-    second.finish()
-    assert (stored(tmp_path / "a.zarr")[0] == newer).all()
 
 
 # -- refusals ------------------------------------------------------------------------------------
