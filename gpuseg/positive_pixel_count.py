@@ -57,8 +57,8 @@ def classify(
     TypeError
         If the image or the mask has another dtype or container.
     ValueError
-        If shapes do not agree, a parameter is out of range, or an image value is negative, NaN or
-        above `max_value`.
+        If shapes do not agree, a parameter is out of range, or an image value within the mask is
+        negative, NaN or above `max_value`.
 
     See Also
     --------

@@ -54,6 +54,17 @@ def _apply_mask(codes: Any, mask: Any, n: int) -> int:
 
 
 @njit(nogil=True, cache=True)
+def _masked_in_range(r: Any, g: Any, b: Any, mask: Any, n: int, scale: float) -> bool:
+    """What lies outside the mask may be anything."""
+    good = True
+    for i in range(n):
+        low, high = min(r[i], g[i], b[i]), max(r[i], g[i], b[i])
+        fits = (r[i] == r[i]) & (g[i] == g[i]) & (b[i] == b[i]) & (low >= 0) & (high <= scale)
+        good &= fits | (mask[i] == 0)
+    return good
+
+
+@njit(nogil=True, cache=True)
 def _scratch(sample: Any) -> Any:
     return (
         np.empty(BLOCK, sample.dtype),
@@ -84,7 +95,12 @@ def tally(job: Any, lattice: Any, floats: Any, words: Any, sample: Any) -> bool:
             n = min(BLOCK, width - start)
             at = address + row * stride + start * channels * sample.itemsize
             _split(row_at(at, n * channels, sample.dtype), channels, n, r, g, b)
-            if not in_range(r, g, b, n, f[11]):
+            if not in_range(r, g, b, n, f[11]) and not (
+                job[5]
+                and _masked_in_range(
+                    r, g, b, row_at(job[5] + row * job[6] + start, n, np.uint8), n, f[11]
+                )
+            ):
                 return False
             block_codes(r, g, b, n, form, f, codes, fixed, spare if later else words)
             total = n

@@ -32,7 +32,7 @@ def tally(
     Raises
     ------
     ValueError
-        If a value is negative, NaN or above `rule.max_value`.
+        If a value within the mask is negative, NaN or above `rule.max_value`.
     """
 
     def words_of(part: _Part) -> NumpyArray:
@@ -91,7 +91,7 @@ def add(
         np.int64,
     )  # fmt: skip
     if not kernels.tally(job, *rule.tables, words, _sample(image.dtype)):
-        _refuse(image, rule)
+        _refuse(image if mask is None else image[mask != 0], rule)
     if out is not None and target is not out:
         out[...] = target
 
