@@ -14,7 +14,7 @@ from gpuseg.io.label_pyramid import Box, LabelPyramid
 from gpuseg.io.slides import OnError, Slide, Tile
 from gpuseg.typing import NumpyArray
 
-_TOTAL, _UNREADABLE = 4, 5
+_UNREADABLE = 5
 
 
 class Part(NamedTuple):
@@ -123,14 +123,33 @@ def _count_tiles(
             _leave_out(tile, spans, words)
         elif spans is None:
             hsi.add(tile.pixels, job.rule, words[-1], None, out)
-        else:
-            found = hsi.tally_spans(tile.pixels, job.rule, spans, len(words) - 1)
-            words[:-1] += found
+        elif out is not None:
+            hsi.tally_spans(tile.pixels, job.rule, spans, len(words) - 1, words[:-1])
             mask = paint(spans, tile.height, tile.width)
-            if out is None and found[:, _TOTAL].sum() == np.count_nonzero(mask):
-                words[-1] += found.sum(axis=0)
-            else:
-                hsi.add(tile.pixels, job.rule, words[-1], mask, out)
+            hsi.add(tile.pixels, job.rule, words[-1], mask, out)
+        else:
+            _tally_regions(tile.pixels, job.rule, spans, words)
+
+
+def _tally_regions(pixels: NumpyArray, rule: Rule, spans: NumpyArray, words: NumpyArray) -> None:
+    """Add the regions' pixels to their rows, and all of them, each once, to the last row."""
+    from gpuseg._cpu import hsi
+    from gpuseg._cpu.spans import union
+
+    number = len(words) - 1
+    merged = union(spans, number)
+    if _pixels(merged) == _pixels(spans):
+        found = hsi.tally_spans(pixels, rule, spans, number)
+        words[:-1] += found
+        words[-1] += found.sum(axis=0)
+    else:
+        both = np.concatenate([spans, merged])
+        both = both[np.argsort(both[:, 1], kind="stable")]
+        hsi.tally_spans(pixels, rule, both, number + 1, words)
+
+
+def _pixels(spans: NumpyArray) -> int:
+    return int(spans[:, 3].sum()) - int(spans[:, 2].sum())
 
 
 def _leave_out(tile: Tile, spans: NumpyArray | None, words: NumpyArray) -> None:

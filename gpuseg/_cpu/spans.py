@@ -47,6 +47,39 @@ def _clip(spans: Any, top: int, left: int, width: int) -> Any:
     return found[:count]
 
 
+def union(spans: NumpyArray, number: int) -> NumpyArray:
+    """Spans of the pixels in any region, as region `number`; `spans` must be sorted by row.
+
+    Examples
+    --------
+    >>> union(np.array([[0, 1, 0, 4], [1, 1, 2, 9], [0, 3, 1, 2]], np.int32), 2).tolist()
+    [[2, 1, 0, 9], [2, 3, 1, 2]]
+    """
+    return _union(spans[:, 1:].copy(), number)
+
+
+@njit(nogil=True, cache=True)
+def _union(sides: Any, number: int) -> Any:
+    found = np.empty((len(sides), 4), np.int32)
+    count = 0
+    for k in range(len(sides)):
+        # Few regions share a row, and they come in about the same order in each.
+        row, start, stop, j = sides[k, 0], sides[k, 1], sides[k, 2], k
+        while j > 0 and sides[j - 1, 0] == row and sides[j - 1, 1] > start:
+            sides[j] = sides[j - 1]
+            j -= 1
+        sides[j, 0], sides[j, 1], sides[j, 2] = row, start, stop
+    for k in range(len(sides)):
+        row, start, stop = sides[k, 0], sides[k, 1], sides[k, 2]
+        if count and found[count - 1, 1] == row and start <= found[count - 1, 3]:
+            found[count - 1, 3] = max(found[count - 1, 3], stop)
+        else:
+            found[count, 0], found[count, 1] = number, row
+            found[count, 2], found[count, 3] = start, stop
+            count += 1
+    return found[:count]
+
+
 def lengths(spans: NumpyArray, n_regions: int) -> NumpyArray:
     """Pixels of each region (int64).
 
