@@ -17,8 +17,12 @@ from hypothesis import strategies as st
 
 from gpuseg import _count_slide
 from gpuseg import positive_pixel_count as ppc
+from gpuseg._count_box import Job
+from gpuseg._cpu.regions import pack
+from gpuseg._hsi import Tally, rule_for
 from gpuseg.cluster import connect
 from gpuseg.io import SlideError, open_slide
+from gpuseg.io.regions import as_regions
 from gpuseg.io.slides import Slide
 
 PARAMS = ppc.Parameters(hue_value=0.05, hue_width=0.4)
@@ -61,6 +65,15 @@ def decoded(monkeypatch):
 
     monkeypatch.setattr(Slide, "read_tiles", spy)
     return found
+
+
+def damage(path, tile):
+    """Make one tile of a deflated TIFF unreadable."""
+    with tifffile.TiffFile(path) as tiff:
+        offset = tiff.pages[0].dataoffsets[tile]
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xff" * 16)
 
 
 def inside(ring, height=HEIGHT, width=WIDTH):
@@ -206,6 +219,38 @@ def test_a_region_without_a_pixel_centre_counts_nothing(slide, decoded):
     assert decoded == []
 
 
+@pytest.mark.parametrize("regions", [None, [(10, 5, 90, 70), (60, 40, 100, 60), (3, 3, 4, 5)]])
+@pytest.mark.parametrize("where", ["intact", "damaged"])
+def test_boxes_count_alike_on_the_cpu_and_the_gpu(tmp_path, xp, regions, where):
+    path = tmp_path / "slide.tif"
+    image = smooth_image(120, 170)
+    tifffile.imwrite(path, image, tile=(64, 64), photometric="rgb", compression="deflate")
+    readable = np.ones(image.shape[:2], bool)
+    if where == "damaged":
+        damage(path, 1)
+        readable[:64, 64:128] = False
+    masks = []
+    for left, top, width, height in regions or ():
+        masks.append(np.zeros_like(readable))
+        masks[-1][top : top + height, left : left + width] = True
+    masks.append(np.any(masks, axis=0) if regions else np.ones_like(readable))
+    rings = None
+    if regions:
+        rings = pack([region.rings for region in as_regions(regions, slide_shape=(120, 170))])
+    with open_slide(path) as slide:
+        job = Job(
+            slide, rule_for(slide.dtype, PARAMS), rings, keep_labels=True, on_error="skip",
+            on_gpu=xp is not np,
+        )  # fmt: skip
+        part = job((0, 0, 120, 170))
+    for words, mask in zip(part.words, masks, strict=True):
+        stats = Tally.from_ints(words.tolist()).to_output(job.rule)
+        lost = np.count_nonzero(mask & ~readable)
+        assert stats == ppc.count(image, PARAMS, mask & readable)._replace(PixelsUnreadable=lost)
+    expected_labels = ppc.classify(image, PARAMS, masks[-1] & readable)
+    np.testing.assert_array_equal(part.labels, expected_labels)
+
+
 # Labels
 
 
@@ -320,11 +365,7 @@ def damaged(tmp_path, image):
     """Tile (2, 3) of 64² cannot be decoded."""
     path = tmp_path / "damaged.tif"
     tifffile.imwrite(path, image, tile=(64, 64), photometric="rgb", compression="deflate")
-    with tifffile.TiffFile(path) as tiff:
-        offset = tiff.pages[0].dataoffsets[2 * math.ceil(WIDTH / 64) + 3]
-    with path.open("r+b") as file:
-        file.seek(offset)
-        file.write(b"\xff" * 16)
+    damage(path, 2 * math.ceil(WIDTH / 64) + 3)
     return path
 
 
