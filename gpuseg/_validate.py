@@ -57,3 +57,42 @@ _NAMES = {"_cpu": "NumPy", "_cuda": "CuPy", "_dask": "Dask"}
 def _chunk_floor(array: Array) -> str:
     owner = floor(array)
     return floor(array._meta) if owner == "_dask" else owner
+
+
+def check_labelable(image: Array, out: Array | None = None) -> None:
+    """Refuse what has no connected components, and an `out` that cannot hold its labels.
+
+    Raises
+    ------
+    TypeError
+        If `image` is neither bool nor integer, or `out` is not int32 or int64, lives elsewhere,
+        or is given for a Dask array.
+    ValueError
+        If chunks have unknown sizes, or `out` has another shape or is read-only.
+    """
+    home = floor(image)
+    if image.dtype.kind not in "biu":
+        raise TypeError(
+            f"image must be bool or integer, got {image.dtype}; compare it with a threshold "
+            "(`image > 0.5`) or round it first"
+        )
+    if home == "_dask" and any(size != size for size in image.shape):
+        raise ValueError(
+            f"image must have chunks of known sizes, got shape {image.shape}; "
+            "call image.compute_chunk_sizes() first"
+        )
+    if out is None:
+        return
+    if home == "_dask":
+        raise TypeError("out is not for Dask arrays, whose labels are written when they are stored")
+    if floor(out) != home:
+        raise TypeError(f"out must be a {_NAMES[home]} array like the image, got {type(out)}")
+    if out.dtype not in ("int32", "int64") or (out.dtype == "int32" and image.size >= 2**31):
+        raise TypeError(
+            f"out must be int32 or int64, and int64 from 2^31 pixels on, got {out.dtype} "
+            f"for {image.size} pixels"
+        )
+    if out.shape != image.shape:
+        raise ValueError(f"out must have the image's shape {image.shape}, got {out.shape}")
+    if hasattr(out, "flags") and getattr(out.flags, "writeable", True) is False:
+        raise ValueError("out must be writeable, got a read-only array")
