@@ -258,8 +258,8 @@ def test_thumbnail_averages_areas(pyramid, image):
     slide = open_slide(pyramid)
     small = slide.thumbnail(100)
     assert (small.shape, small.dtype) == ((71, 100, 3), np.uint8)
-    rows = np.arange(72) * 150 // 71
-    columns = np.arange(101) * 211 // 100
+    rows = -(-np.arange(72) * 150 // 71)
+    columns = -(-np.arange(101) * 211 // 100)
     level = tifffile.imread(pyramid, key=1)
     for y, x in ((0, 0), (30, 50), (70, 99)):
         part = level[rows[y] : rows[y + 1], columns[x] : columns[x + 1]]
@@ -269,12 +269,14 @@ def test_thumbnail_averages_areas(pyramid, image):
         slide.thumbnail(0)
 
 
-def test_thumbnail_of_a_slide_read_in_bands(tmp_path, monkeypatch):
-    monkeypatch.setattr("gpuseg.io._thumbnail._BAND_PIXELS", 1000)
-    image = smooth_image(300, 200, dtype=np.uint16)
-    path = write_pyramid(tmp_path / "a.tif", image, levels=1)
-    expected = (image.reshape(30, 10, 20, 10, 3) / 65535 * 255).mean((1, 3))
-    assert np.abs(open_slide(path).thumbnail(30) - expected).max() <= 1
+def test_thumbnail_of_other_types_and_shapes(tmp_path):
+    for dtype, top in ((np.uint16, 65535), (np.float32, 1)):
+        image = smooth_image(300, 200, dtype=dtype)
+        path = write_pyramid(tmp_path / "a.tif", image, levels=1, tile=(48, 80))
+        expected = (image.reshape(30, 10, 20, 10, 3) / top * 255).mean((1, 3))
+        assert np.abs(open_slide(path).thumbnail(30) - expected).max() <= 1
+    write_pyramid(path, smooth_image(3, 900), levels=1)
+    assert open_slide(path).thumbnail(30).shape == (1, 30, 3)
 
 
 def test_repr_tells_what_one_asks_first(aperio):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,6 +21,20 @@ class SlideError(OSError):
 
 class TileError(Exception):
     """A tile cannot be decoded; the slide adds where it is and raises `SlideError`."""
+
+
+class Tile(NamedTuple):
+    """A decoded tile: its place in pixels of the slide's level, and its pixels (H, W, C).
+
+    `pixels` is None for a tile that could not be read (only with ``on_error="skip"``); the
+    others may be views, and white where the file leaves a tile out.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    pixels: NumpyArray | None
 
 
 @dataclass(frozen=True)

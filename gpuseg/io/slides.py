@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import lru_cache, partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from gpuseg.io._levels import Level, choose_level, make_levels, refuse_truncated
 from gpuseg.io._open import open_reader
-from gpuseg.io._reader import Reader, SlideError, TileError
+from gpuseg.io._reader import Reader, SlideError, Tile, TileError
 from gpuseg.typing import Array, NumpyArray
 
 __all__ = ["Level", "Slide", "SlideError", "Tile", "open_slide"]
@@ -19,20 +19,7 @@ __all__ = ["Level", "Slide", "SlideError", "Tile", "open_slide"]
 OnError = Literal["raise", "skip"]
 
 _CHUNK = 4096
-
-
-class Tile(NamedTuple):
-    """A decoded tile: its place in pixels of the slide's level, and its pixels (H, W, C).
-
-    `pixels` is None for a tile that could not be read (only with ``on_error="skip"``); the
-    others may be views, and white where the file leaves a tile out.
-    """
-
-    top: int
-    left: int
-    height: int
-    width: int
-    pixels: NumpyArray | None
+_THUMBNAIL_BOX = 1024
 
 
 def open_slide(
@@ -185,7 +172,7 @@ class Slide:
         """
         import dask.array as da
 
-        step = self._box_shape(_CHUNK)
+        step = self._box_shape(self.level, _CHUNK)
         chunks = tuple(
             tuple(min(size, length - start) for start in range(0, length, size))
             for length, size in zip(self.shape[:2], step, strict=True)
@@ -198,8 +185,8 @@ class Slide:
             name=f"slide-{_token(self)}",
         )
 
-    def _box_shape(self, size: int) -> tuple[int, int]:
-        (height, width), _, _, (tall, wide) = self.levels[self.level]
+    def _box_shape(self, level: int, size: int) -> tuple[int, int]:
+        (height, width), _, _, (tall, wide) = self.levels[level]
         box_width = min(max(size // wide, 1) * wide, width)
         # Wide tiles (strips) make wide boxes: as many pixels, but in fewer rows.
         rows = size if box_width <= 2 * size else size * size // box_width
@@ -212,8 +199,11 @@ class Slide:
         """
         if size < 1:
             raise ValueError(f"size must be positive, got {size}")
-        tall, wide = self._box_shape(size)
-        height, width, _ = self.shape
+        return self._boxes(self.level, size)
+
+    def _boxes(self, level: int, size: int) -> list[tuple[int, int, int, int]]:
+        tall, wide = self._box_shape(level, size)
+        height, width = self.levels[level].shape
         return [
             (top, left, min(tall, height - top), min(wide, width - left))
             for top in range(0, height, tall)
@@ -294,11 +284,8 @@ class Slide:
                 f"a region must lie within {self.shape[0]} × {self.shape[1]} pixels and not be "
                 f"empty, got top {top}, left {left}, height {height}, width {width}"
             )
-        return self._read(self.level, top, left, height, width)
-
-    def _read(self, level: int, top: int, left: int, height: int, width: int) -> NumpyArray:
         out = np.empty((height, width, self.shape[2]), self.dtype)
-        for tile in self._read_tiles(level, (top, left, height, width), "raise"):
+        for tile in self._read_tiles(self.level, (top, left, height, width), "raise"):
             y, x = tile.top - top, tile.left - left
             out[y : y + tile.height, x : x + tile.width] = tile.pixels
         return out
@@ -306,19 +293,26 @@ class Slide:
     def thumbnail(self, max_size: int = 1024) -> NumpyArray:
         """Small uint8 RGB image of the whole slide, (height, width, 3).
 
-        The coarsest level of at least twice its size is averaged over areas, a band of rows at a
-        time. Floats are taken as 0…1, integers as 0…their maximum.
+        The coarsest level of at least twice its size is averaged over areas, tile by tile and in
+        threads; a large slide without coarser levels takes as long as decoding it. Floats are
+        taken as 0 to 1, integers as 0 to their maximum. With ``on_error="skip"`` unreadable
+        tiles are grey.
 
         Parameters
         ----------
         max_size : int
             Length of the longer side in pixels; a smaller slide is not enlarged.
         """
-        from gpuseg.io._thumbnail import thumbnail
+        from gpuseg.io._thumbnail import average, choose
 
         if max_size < 1:
             raise ValueError(f"max_size must be positive, got {max_size}")
-        return thumbnail(self.levels, self._read, max_size)
+        level, size = choose(self.levels, max_size)
+        parts = [
+            partial(self._read_tiles, level, box, self.on_error)
+            for box in self._boxes(level, _THUMBNAIL_BOX)
+        ]
+        return average(self.levels[level].shape, size, parts)
 
 
 def _number(value: float | None, unit: str) -> str:
