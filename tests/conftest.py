@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
+import emulator
 import numpy as np
 import pytest
-
-# Until the eager CuPy floor can be reached (a device, or the emulator), tests run on NumPy alone.
+from emulator import standin
 
 
 def _device_available() -> bool:
@@ -25,6 +27,17 @@ def _device_available() -> bool:
 
 
 HAS_DEVICE = _device_available()
+if not HAS_DEVICE:
+    # Before anything imports `gpuseg._cuda`, whose modules import cupy at their top.
+    standin.install()
+
+
+def _missing_compiler() -> str | None:
+    try:
+        emulator.compiler()
+    except emulator.CompilerMissing as missing:
+        return str(missing)
+    return None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -32,16 +45,40 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if os.environ.get("GPUSEG_REQUIRE_GPU") == "1":
             pytest.fail("GPUSEG_REQUIRE_GPU=1, and no CUDA device is available", pytrace=False)
         pytest.skip("no CUDA device")
+    if item.get_closest_marker("emulator") and (reason := _missing_compiler()):
+        pytest.skip(reason)
 
 
-@pytest.fixture(params=["numpy", pytest.param("cupy", marks=pytest.mark.gpu)])
-def xp(request: pytest.FixtureRequest):
-    """Array module: every test body that takes it runs once on each."""
+# The launchers import one `cupy`: the real one where it has a device, else the emulator's.
+_ARRAY_MODULES = [
+    "numpy",
+    pytest.param("cupy", marks=pytest.mark.gpu),
+    *([] if HAS_DEVICE else [pytest.param("emulated", marks=pytest.mark.emulator)]),
+]
+
+
+@pytest.fixture(params=_ARRAY_MODULES)
+def xp(request: pytest.FixtureRequest) -> Iterator:
+    """Array module: every test body that takes it runs once on each.
+
+    "emulated" runs the CUDA kernels on the CPU, a million pixels in a few seconds, under a random
+    schedule that is the test's own and the same in every run.
+    """
     if request.param == "cupy":
         import cupy
 
-        return cupy
-    return np
+        yield cupy
+    elif request.param == "emulated":
+        with emulator.scheduled(emulator.Schedule.drawn(zlib.crc32(request.node.nodeid.encode()))):
+            yield standin
+    else:
+        yield np
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Same random numbers in every run."""
+    return np.random.default_rng(0)
 
 
 @pytest.fixture(params=["eager", "dask", "dask-ones"])
