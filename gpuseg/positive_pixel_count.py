@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from gpuseg import _count_slide
 from gpuseg._backend import floor, implementation
+from gpuseg._colour_histogram import ColourHistogram, sweep
 from gpuseg._count_slide import Progress, SlideCount
 from gpuseg._hsi import Labels, Output, Parameters, rule_for
 from gpuseg._validate import check_mask, check_pixels
@@ -19,15 +20,18 @@ from gpuseg.io.slides import OnError, Slide
 from gpuseg.typing import Array
 
 __all__ = [
+    "ColourHistogram",
     "Labels",
     "Output",
     "Parameters",
     "SlideCount",
     "classify",
+    "colour_histogram",
     "count",
     "count_image",
     "count_regions",
     "count_slide",
+    "sweep",
 ]
 
 
@@ -84,7 +88,7 @@ def classify(
 
 
 def count(
-    image: Array,
+    image: Array | ColourHistogram,
     params: Parameters,
     mask: Array | None = None,
     *,
@@ -96,8 +100,10 @@ def count(
 
     Parameters
     ----------
-    image, params, mask, max_value
-        As for `classify`.
+    image : array or ColourHistogram
+        As for `classify`; a histogram gives what the image it was made of would give.
+    params, mask, max_value
+        As for `classify`. A histogram takes neither mask nor `max_value`.
     negative : Parameters, optional
         Counterstain: pixels that are not positive and meet these are counted as negative, and
         `Positivity` is positive / (positive + negative), as in Aperio's algorithm.
@@ -129,6 +135,10 @@ def count(
     >>> stats.NumberPositive, stats.NumberStrongPositive, stats.RatioTotalToPixels
     (2, 1, 0.75)
     """
+    if isinstance(image, ColourHistogram):
+        if mask is not None or max_value is not None:
+            raise ValueError("a ColourHistogram is counted as it is: no mask and no max_value")
+        return image.count(params, negative=negative, mpp=mpp)
     check_pixels(image)
     check_mask(image, mask)
     rule = rule_for(image.dtype, params, negative, max_value)
@@ -368,3 +378,54 @@ def count_regions(
         progress=progress,
         box_size=256 * math.isqrt(tile_grouping),
     )
+
+
+def colour_histogram(image: Array, mask: Array | None = None) -> Any:
+    """Exact histogram of the colours of an image: any parameters are answered from it.
+
+    Parameters
+    ----------
+    image : uint8 array (..., 3) or (..., 4)
+        RGB in the last axis; a fourth channel is ignored.
+    mask : array (...), bool or any integer, optional
+        Pixels where it is 0 are left out.
+
+    Returns
+    -------
+    ColourHistogram
+        In host memory, also for CuPy arrays. For a Dask image an object whose `compute()` gives it.
+
+    Raises
+    ------
+    TypeError
+        If the image is not uint8, or the mask has another dtype or container.
+    ValueError
+        If shapes do not agree.
+
+    See Also
+    --------
+    sweep : a table of many parameters.
+
+    Notes
+    -----
+    `count` of the histogram equals `count` of the image bit for bit, and takes half a millisecond
+    for a slide of 10^5 colours.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpuseg import positive_pixel_count as ppc
+    >>> image = np.array([[[200, 150, 110], [80, 40, 20], [80, 40, 20]]], "uint8")
+    >>> histogram = ppc.colour_histogram(image)
+    >>> histogram
+    ColourHistogram(2 colours, 3 pixels)
+    >>> params = ppc.Parameters(hue_value=0.05)
+    >>> ppc.count(histogram, params) == ppc.count(image, params)
+    True
+    """
+    check_pixels(image)
+    check_mask(image, mask)
+    if image.dtype != "uint8":
+        raise TypeError(f"a colour histogram is of a uint8 image, got {image.dtype}")
+    found = implementation(image, "colour_histogram").histogram(image, mask)
+    return ColourHistogram(*found) if isinstance(found, tuple) else found

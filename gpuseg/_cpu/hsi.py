@@ -40,11 +40,11 @@ def tally(
         add(part[0], rule, words, part[1], part[2])
         return words
 
-    parts = list(_parts(image, mask, out))
-    if len(parts) == 1 or threads() == 1:
-        return Tally.from_ints(sum(map(words_of, parts), np.zeros(WORDS, np.int64)).tolist())
+    cut = list(parts(image, mask, out))
+    if len(cut) == 1 or threads() == 1:
+        return Tally.from_ints(sum(map(words_of, cut), np.zeros(WORDS, np.int64)).tolist())
     with ThreadPoolExecutor(threads()) as pool:
-        return Tally.from_ints(sum(pool.map(words_of, parts), np.zeros(WORDS, np.int64)).tolist())
+        return Tally.from_ints(sum(pool.map(words_of, cut), np.zeros(WORDS, np.int64)).tolist())
 
 
 def tally_and_labels(
@@ -81,7 +81,7 @@ def add(
         rows, width = 1, image.size // channels
     else:
         rows, width = len(image), image.size // len(image) // channels
-    inside = None if mask is None else _mask_bytes(mask)
+    inside = None if mask is None else mask_bytes(mask)
     job = np.array(
         (
             image.ctypes.data, image.strides[0], rows, width, channels,
@@ -146,7 +146,7 @@ def _check_spans(spans: NumpyArray, shape: tuple[int, ...], n_regions: int) -> N
         )
 
 
-def _parts(image: NumpyArray, mask: NumpyArray | None, out: NumpyArray | None) -> Iterator[_Part]:
+def parts(image: NumpyArray, mask: NumpyArray | None, out: NumpyArray | None) -> Iterator[_Part]:
     """Cut along the first axis: a part for each thread, or slabs small enough to be copied."""
     while len(image) == 1 and image.ndim > 2:
         image = image[0]
@@ -166,7 +166,8 @@ def _native_rows(image: NumpyArray) -> NumpyArray:
     return np.ascontiguousarray(image, image.dtype.newbyteorder("="))
 
 
-def _mask_bytes(mask: NumpyArray) -> NumpyArray:
+def mask_bytes(mask: NumpyArray) -> NumpyArray:
+    """Contiguous mask of one byte per pixel."""
     return np.ascontiguousarray(mask if mask.itemsize == 1 else mask != 0).view(np.uint8)
 
 

@@ -34,7 +34,7 @@ def tally(image: Array, rule: Rule, mask: Array | None = None, out: Array | None
     labels = out
     if out is None or not out.flags.c_contiguous:
         labels = cupy.empty(0 if out is None else out.shape, cupy.uint8)
-    inside = cupy.empty(0, cupy.uint8) if mask is None else _mask_bytes(mask)
+    inside = cupy.empty(0, cupy.uint8) if mask is None else mask_bytes(mask)
     totals = cupy.zeros(WORDS + 1, cupy.uint64)
     wide = pixels * image.shape[-1] >= 1 << 31
     _launch(image, inside, labels, pixels, _struct(image, rule, mask, out), totals, wide)
@@ -95,7 +95,8 @@ def _struct(image: Array, rule: Rule, mask: Array | None, out: Array | None) -> 
     return struct
 
 
-def _mask_bytes(mask: Array) -> Array:
+def mask_bytes(mask: Array) -> Array:
+    """Contiguous mask of one byte per pixel."""
     return cupy.ascontiguousarray(mask if mask.dtype.itemsize == 1 else mask != 0).view(cupy.uint8)
 
 

@@ -24,7 +24,7 @@ _SPLIT_EVERY = 9
 
 def classify(image: Array, rule: Rule, mask: Array | None = None) -> Array:
     """Lazy labels (uint8), chunked as the image's pixels."""
-    image, masks = _aligned(image, mask)
+    image, masks = aligned(image, mask)
     axes = tuple(range(image.ndim))
     return da.blockwise(
         partial(_labels, rule=rule),
@@ -40,7 +40,7 @@ def classify(image: Array, rule: Rule, mask: Array | None = None) -> Array:
 
 def tally(image: Array, rule: Rule, mask: Array | None = None) -> Any:
     """`dask.delayed.Delayed` of the image's `Tally`."""
-    image, masks = _aligned(image, mask)
+    image, masks = aligned(image, mask)
     axes = tuple(range(image.ndim))
     words = da.blockwise(
         partial(_words, rule=rule),
@@ -66,7 +66,8 @@ def to_output(tallied: Any, rule: Rule, pixel_area_mm2: float | None) -> Any:
     return dask.delayed(finish, pure=True)(tallied)
 
 
-def _aligned(image: Array, mask: Array | None) -> tuple[Array, list[Array]]:
+def aligned(image: Array, mask: Array | None) -> tuple[Array, list[Array]]:
+    """Image with its channels in one chunk, and the mask, if any, in the image's chunks."""
     image = image.rechunk({image.ndim - 1: -1})
     if mask is None:
         return image, []
