@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 
 _BITS = 256
 
@@ -77,6 +77,7 @@ def _two_pi() -> int:
     return (8 * (4 * arctan_inverse(5) - arctan_inverse(239))) >> 16
 
 
+@lru_cache(maxsize=1024)
 def direction(turns: Fraction) -> tuple[Fraction, Fraction]:
     """(x, y) of the hue direction at angle `turns`, where hue is the angle of (x, sqrt(3) y).
 

@@ -141,8 +141,11 @@ def _weigh(colours: Any, counts: Any, lattice: Any, floats: Any, words: Any) -> 
                 if codes[i] == 0 and second[i] != 0:
                     codes[i] = STAIN
         for code in range(1, 5):
+            total, intensity = np.int64(0), np.int64(0)
             for i in range(n):
-                weight = weights[i] if codes[i] == code else 0
-                words[code - 1] += weight
-                words[5 + 2 * code] += weight * (np.int64(r[i]) + np.int64(g[i]) + np.int64(b[i]))
+                weight = weights[i] if codes[i] == code else np.int64(0)
+                total += weight
+                intensity += weight * (np.int64(r[i]) + np.int64(g[i]) + np.int64(b[i]))
+            words[code - 1] += total
+            words[5 + 2 * code] += intensity
         words[4] += weights.sum()
