@@ -4,7 +4,7 @@ import importlib
 from typing import Any
 
 # Imported on first use: `import gpuseg` itself touches neither cupy, dask nor numba.
-_SUBMODULES = ("cluster", "io", "measure", "positive_pixel_count")
+_SUBMODULES = ("cluster", "io", "measure", "ndmeasure", "positive_pixel_count")
 
 __all__ = ["__version__", *_SUBMODULES]
 

@@ -133,11 +133,11 @@ def _mean(t: Table, channel: int) -> NumpyArray:
     return t.finite(t.total("sum", channel) / t.count, channel)
 
 
-def _weighted(t: Table, channel: int) -> NumpyArray:
-    """Centre of mass (labels, axes), NaN where the values sum to 0 or are not finite."""
+def centre_of_mass(t: Table, channel: int = 0) -> NumpyArray:
+    """Mean coordinates (labels, axes) weighted by values; NaN where those sum to 0, or to none."""
     mass = t.finite(t.total("sum", channel), channel)
     sums = np.stack([t.total(f"weighted{axis}", channel) for axis in range(t.ndim)], axis=-1)
-    bad = (mass == 0) | ~np.isfinite(mass)
+    bad = (mass == 0) | ~np.isfinite(mass) | t.missing
     centre = sums / np.where(bad, 1, mass)[:, None] * t.spacing
     return np.where(bad[:, None], np.nan, centre)
 
@@ -231,10 +231,10 @@ PROPERTIES: dict[str, Property] = {
         image=True,
     ),
     "centroid_weighted": Property(
-        _of_channels(_weighted), frozenset({"sum", "weighted"}), image=True
+        _of_channels(centre_of_mass), frozenset({"sum", "weighted"}), image=True
     ),
     "centroid_weighted_local": Property(
-        lambda t: _local(t, _of_channels(_weighted)(t)),
+        lambda t: _local(t, _of_channels(centre_of_mass)(t)),
         frozenset({"bbox", "sum", "weighted"}),
         image=True,
     ),

@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -29,7 +30,7 @@ from gpuseg._region_rows import (
     kinds,
     widen,
 )
-from gpuseg._region_table import Request
+from gpuseg._region_table import Request, Table
 from gpuseg.typing import NumpyArray
 
 # Fewer pixels a thread than this cost more to hand out than to measure.
@@ -41,6 +42,18 @@ def regionprops_table(
 ) -> dict[str, NumpyArray]:
     """Columns of the properties asked for."""
     return make_columns(measure(labels, image, request.plan), request)
+
+
+def reduce(
+    labels: NumpyArray,
+    image: NumpyArray | None,
+    request: Request,
+    make: Callable[[Table], NumpyArray],
+    dtype: Any,
+    last: tuple[int, ...],
+) -> NumpyArray:
+    """What `make` finishes from the sums of the labels in `request.ids`: (ids, *last)."""
+    return make(Table(measure(labels, image, request.plan), request))
 
 
 def measure(

@@ -9,84 +9,71 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import dask.array as da
 import numpy as np
-from dask.array.overlap import ensure_minimum_chunksize
 from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph
 
 from gpuseg._backend import implementation, limit_threads
 from gpuseg._cpu.regionprops import merge
+from gpuseg._dask import _by_label as by_label
 from gpuseg._region_columns import make_columns
 from gpuseg._region_rows import Plan, Rows
-from gpuseg._region_table import Request
+from gpuseg._region_table import Request, Table
 from gpuseg.typing import Array, NumpyArray
 
-_SPLIT_EVERY = 8
-
-Index = tuple[int, ...]
+Index = by_label.Index
 
 
 def regionprops_table(
     labels: Array, image: Array | None, request: Request
 ) -> dict[str, NumpyArray]:
     """Columns in memory: how many rows there are is known only when all chunks are measured."""
-    (rows,) = measured(labels, image, request.plan).compute()
-    return make_columns(rows, request)
+    return make_columns(measure(labels, image, request.plan), request)
+
+
+def reduce(
+    labels: Array,
+    image: Array | None,
+    request: Request,
+    make: Callable[[Table], NumpyArray],
+    dtype: Any,
+    last: tuple[int, ...],
+) -> Array:
+    """Lazy array of what `make` finishes from the sums of the labels in `request.ids`."""
+    assert request.ids is not None
+    rows = measured(labels, image, request.plan)
+    finish = partial(_finish, request=request, make=make)
+    return by_label.from_task(finish, [rows], (request.ids.size, *last), dtype)
+
+
+def measure(labels: Array, image: Array | None, plan: Plan) -> Rows:
+    """Rows of all labels, computed now."""
+    (rows,) = measured(labels, image, plan).compute()
+    return rows
 
 
 def measured(labels: Array, image: Array | None, plan: Plan) -> Array:
     """Array of one object, the `Rows` of all labels. Equal arguments give equal task names."""
-    labels, image = _aligned(labels, image, plan)
+    labels, image = by_label.align(labels, image if plan.channels else None, max(1, plan.halo))
     token = tokenize(labels.name, None if image is None else image.name, plan)
-    name = f"regionprops-rows-{token}"
-    graph: dict[Any, Any] = {}
-    if plan.halo:
-        for index in np.ndindex(labels.numblocks):
-            graph[f"regionprops-rim-{token}", *index] = (
-                _rim,
-                (labels.name, *index),
-                plan.halo,
-            )
-    starts = [np.cumsum((0, *sizes)).tolist() for sizes in labels.chunks]
+    graph: by_label.Graph = {}
     keys = []
-    for index in np.ndindex(labels.numblocks):
-        origin = tuple(edges[i] for edges, i in zip(starts, index, strict=True))
+    for index, origin, label_key, image_key in by_label.blocks(labels, image):
         around = list(_neighbours(index, labels.numblocks)) if plan.halo else []
-        task = partial(_measure, plan=plan, origin=origin, offsets=[offset for offset, _ in around])
+        if around:
+            graph[f"regionprops-rim-{token}", *index] = (_rim, label_key, plan.halo)
         rims = [(f"regionprops-rim-{token}", *neighbour) for _, neighbour in around]
-        values = None if image is None else (image.name, *index, *(0,) * (image.ndim - labels.ndim))
-        key = (f"regionprops-chunk-{token}", *index)
-        graph[key] = (task, (labels.name, *index), values, rims)
-        keys.append(key)
-    graph[name, 0] = (_boxed, _merge_tree(graph, keys, f"regionprops-merge-{token}"))
+        task = partial(_measure, plan=plan, origin=origin, offsets=[offset for offset, _ in around])
+        keys.append((f"regionprops-chunk-{token}", *index))
+        graph[keys[-1]] = (task, label_key, image_key, rims)
+    name = f"regionprops-{token}"
+    last = by_label.merge_tree(graph, keys, merge, f"regionprops-merge-{token}")
+    graph[name, 0] = (_boxed, last)
     sources = [labels] if image is None else [labels, image]
-    layers = HighLevelGraph.from_collections(name, graph, dependencies=sources)
-    return da.Array(layers, name, chunks=((1,),), meta=np.empty(0, object))
-
-
-def _aligned(labels: Array, image: Array | None, plan: Plan) -> tuple[Array, Array | None]:
-    """Both as Dask arrays with the same chunks, none of which is thinner than the halo."""
-    if not isinstance(labels, da.Array):
-        assert image is not None
-        labels = da.from_array(labels, chunks=image.chunks[: labels.ndim], asarray=False)
-    if plan.halo:
-        labels = labels.rechunk(
-            tuple(
-                ensure_minimum_chunksize(plan.halo, sizes) if sum(sizes) >= plan.halo else sizes
-                for sizes in labels.chunks
-            )
-        )
-    if image is None or not plan.channels:
-        return labels, None
-    chunks = labels.chunks + tuple((size,) for size in image.shape[labels.ndim :])
-    if isinstance(image, da.Array):
-        return labels, image.rechunk(chunks)
-    return labels, da.from_array(image, chunks=chunks, asarray=False)
+    return by_label.as_array(graph, name, sources, (1,), object)
 
 
 def _neighbours(index: Index, numblocks: Index) -> Iterator[tuple[Index, Index]]:
@@ -150,15 +137,10 @@ def _measure(
         return floor.measure(labels, image, plan, origin=origin, halo=halo)
 
 
-def _merge_tree(graph: dict[Any, Any], keys: list[Any], name: str) -> Any:
-    """Add tasks that merge `keys` in groups; returns the last one's key."""
-    level = 0
-    while len(keys) > 1:
-        groups = [keys[i : i + _SPLIT_EVERY] for i in range(0, len(keys), _SPLIT_EVERY)]
-        keys = [(name, level, i) for i in range(len(groups))]
-        graph.update({key: (merge, group) for key, group in zip(keys, groups, strict=True)})
-        level += 1
-    return keys[0]
+def _finish(
+    rows: NumpyArray, *, request: Request, make: Callable[[Table], NumpyArray]
+) -> NumpyArray:
+    return make(Table(rows[0], request))
 
 
 def _boxed(rows: Rows) -> NumpyArray:
