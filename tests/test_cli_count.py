@@ -246,8 +246,9 @@ def corrupt(path: Path) -> None:
 def test_unreadable_tiles_fail_or_are_counted_apart(tmp_path: Path, capsys):
     corrupt(tmp_path / "c.tif")
     command = ["count", str(tmp_path / "c.tif"), "--table", str(tmp_path / "t.csv")]
-    assert main(command) == 1
+    assert main([*command, "--overlay", str(tmp_path / "o.png")]) == 1
     assert "c.tif: level 0, tile row 0, column 1" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["c.tif"]
     assert main([*command, "--on-error", "skip"]) == 0
     (row,) = rows_of(str(tmp_path / "t.csv"))
     assert (row["PixelsUnreadable"], row["NumberTotalPixels"]) == ("65536", "196608")
@@ -255,7 +256,7 @@ def test_unreadable_tiles_fail_or_are_counted_apart(tmp_path: Path, capsys):
 
 
 def test_a_slide_that_changes_meanwhile_is_not_remembered(slides, capsys, monkeypatch):
-    import gpuseg.cli.count as module
+    import gpuseg.cli.batch as module
 
     counting = module._count
 
@@ -271,8 +272,18 @@ def test_a_slide_that_changes_meanwhile_is_not_remembered(slides, capsys, monkey
     assert not Path("t.csv").exists()
 
 
+def test_pixels_of_a_type_that_cannot_be_counted_are_named(tmp_path: Path, capsys):
+    path = tmp_path / "i.tif"
+    tifffile.imwrite(path, np.zeros((64, 64, 3), np.int16), tile=(32, 32), photometric="rgb")
+    message = f"error: {path}: image must be uint8, uint16, float32 or float64, got int16"
+    assert main(["count", str(path)]) == 1
+    assert message in capsys.readouterr().err
+    assert main(["PositivePixelCount", str(path), *["0.1"] * 7]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_a_defect_in_one_slide_keeps_its_traceback_and_the_others(slides, capsys, monkeypatch):
-    import gpuseg.cli.count as module
+    import gpuseg.cli.batch as module
 
     counting = module._count
 
@@ -290,7 +301,7 @@ def test_a_defect_in_one_slide_keeps_its_traceback_and_the_others(slides, capsys
 
 
 def test_rows_survive_a_crash_after_each_slide(slides, monkeypatch):
-    import gpuseg.cli.count as module
+    import gpuseg.cli.batch as module
 
     counting = module._count
 

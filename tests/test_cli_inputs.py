@@ -98,6 +98,20 @@ def test_slides_of_one_name_are_told_apart_by_their_folders(tmp_path: Path):
     assert names == ["x-a.png", "y-a.png"]
 
 
+def test_slides_of_one_stem_are_told_apart_by_their_suffixes(tmp_path: Path):
+    slides = ["a.svs", "a.tif"]
+    with pytest.raises(UsageError, match="tell them apart"):
+        destinations("--overlay", f"{tmp_path}/", slides, [".png"])
+    template = f"{tmp_path}/{{name}}.png"
+    names = [p.name for p in destinations("--overlay", template, slides, [".png"])]
+    assert names == ["a.svs.png", "a.tif.png"]
+
+
+def test_braces_in_a_slides_name_are_its_own(tmp_path: Path):
+    (path,) = destinations("--overlay", f"{tmp_path}/{{stem}}.png", ["{name}.svs"], [".png"])
+    assert path.name == "{name}.png"
+
+
 def test_an_output_is_never_a_slide(slides: Path):
     with pytest.raises(UsageError, match=r"would write over the slide 'other.tif'"):
         destinations("--labels", "other.tif", ["other.tif"], [".zarr", ".tif"])

@@ -22,7 +22,7 @@ EXPECTED = (OSError, ValueError, RuntimeError, ImportError, MemoryError)
 
 def reason(name: str, error: BaseException) -> str:
     """Message about one slide, which names it once."""
-    text = str(error) or type(error).__name__
+    text = (str(error) or type(error).__name__).replace('on_error="skip"', "--on-error skip")
     return text if name in text else f"{name}: {text}"
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gpuseg._hsi import Output, Parameters
 from gpuseg.cli._parser import UsageError
 from gpuseg.cli.inputs import basename
-from gpuseg.cli.options import parse_region
+from gpuseg.cli.options import check_dtype, parse_region
 from gpuseg.cli.progress import Progress
 from gpuseg.io.tables import check_folder, replacing
 
@@ -108,6 +108,7 @@ def _count(
     pyramid = label_file is not None and label_file.suffix.lower() in _PYRAMIDS
     with open_slide(options.inputImageFile) as slide, Progress(1) as progress:
         progress.slide(basename(options.inputImageFile))
+        check_dtype(slide, params)
         with connect(**_running(options)) as cluster:
             return count_regions(
                 slide,

@@ -72,12 +72,13 @@ def basename(slide: str) -> str:
 
 
 def fill(template: str, slide: str) -> str:
-    """Template with `{stem}` and `{parent}` (name of the slide's folder) filled in."""
+    """Template with `{stem}`, `{name}` (with suffix) and `{parent}` (the folder's) filled in."""
     if is_url(slide):
         parent = urlsplit(slide).path.rstrip("/").rpartition("/")[0].rpartition("/")[2]
     else:
         parent = Path(slide).absolute().parent.name
-    return template.replace("{stem}", stem(slide)).replace("{parent}", parent)
+    words = {"{stem}": stem(slide), "{name}": basename(slide), "{parent}": parent}
+    return re.sub(r"\{(stem|name|parent)\}", lambda found: words[found[0]], template)
 
 
 def destinations(
@@ -113,7 +114,7 @@ def destinations(
         template = os.path.join(template, "{stem}" + suffixes[0])
     if not template.lower().endswith(tuple(suffixes)):
         raise UsageError(f"{option} must end in {_either(suffixes)}, got {template!r}")
-    if len(slides) > 1 and "{stem}" not in template:
+    if len(slides) > 1 and not re.search(r"\{(stem|name)\}", template):
         raise UsageError(
             f"{option} must be a folder or have {{stem}} in its name for {len(slides)} slides, "
             f"got {template!r}"
@@ -136,7 +137,7 @@ def _check_distinct(option: str, paths: Sequence[Path], slides: Sequence[str]) -
         if real in first:
             raise UsageError(
                 f"{option} would write {str(path)!r} for both {first[real]!r} and {slide!r}; "
-                "tell them apart with {parent}, as in '{parent}-{stem}'"
+                "tell them apart with {parent} or {name}, as in '{parent}-{name}'"
             )
         first[real] = slide
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gpuseg._hsi import Parameters
+from gpuseg._hsi import Parameters, rule_for
 from gpuseg.cli._parser import UsageError
 from gpuseg.cli.inputs import fill, is_url
+
+if TYPE_CHECKING:
+    from gpuseg.io.slides import Slide
 
 _HELP = {
     "hue_value": "centre of the positive hue, 0 to 1 (red 0, green 1/3, blue 2/3)",
@@ -47,7 +50,7 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         )
     group = parser.add_argument_group(
         "what is counterstained",
-        "With any of these, pixels that are not positive and meet them are counted as well "
+        "With any of these, pixels that are not positive and meet them are counted as well\n"
         "(NumberNegative, Positivity).",
     )
     for name in Parameters._fields:
@@ -68,6 +71,20 @@ def parameters(options: argparse.Namespace) -> tuple[Parameters, Parameters | No
     if negative is not None or given:
         negative = _validated((negative or Parameters())._replace(**given), "negative_")
     return positive, negative
+
+
+def check_dtype(slide: Slide, params: Parameters) -> None:
+    """Check that pixels of the slide's type can be counted, before any is read.
+
+    Raises
+    ------
+    ValueError
+        Naming the slide and its type.
+    """
+    try:
+        rule_for(slide.dtype, params)
+    except TypeError as error:
+        raise ValueError(f"{slide.path}: {error}") from None
 
 
 def _flag(name: str) -> str:

@@ -40,19 +40,26 @@ def row(
 
 
 def show(
-    rows: Sequence[Row], stream: TextIO | None = None, *, as_table: bool | None = None
+    rows: Sequence[Row],
+    stream: TextIO | None = None,
+    *,
+    varied: Sequence[str] = (),
+    as_table: bool | None = None,
 ) -> None:
-    """Print rows: the telling columns on a terminal, all of them as CSV to a file or a pipe."""
+    """Print rows: the telling columns on a terminal, all of them as CSV to a file or a pipe.
+
+    `varied` names further columns that tell the rows apart.
+    """
     stream = stream or sys.stdout
     if not (stream.isatty() if as_table is None else as_table):
         stream.write(table_bytes(rows, ".csv").decode())
         return
     from rich.console import Console
 
-    Console(file=stream).print(_table(rows))
+    Console(file=stream).print(_table(rows, varied))
 
 
-def _table(rows: Sequence[Row]) -> Any:
+def _table(rows: Sequence[Row], varied: Sequence[str]) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -64,14 +71,16 @@ def _table(rows: Sequence[Row]) -> Any:
         caption="percent of the pixels; mean intensity of the positive ones",
         caption_justify="left",
     )
+    columns = [*_COLUMNS[:2], *((name, _rounded(name, "g")) for name in varied), *_COLUMNS[2:]]
     shown = [
         (title, cells)
-        for title, cells in ((title, [cell(row) for row in rows]) for title, cell in _COLUMNS)
+        for title, cells in ((title, [cell(row) for row in rows]) for title, cell in columns)
         if any(cells)
     ]
-    for title, _ in shown:
+    for title, cells in shown:
         if title in ("slide", "region"):
-            table.add_column(title, overflow="fold", min_width=10)
+            wide = min(10, max(map(len, cells)))
+            table.add_column(title, overflow="fold", min_width=wide)
         else:
             table.add_column(title, justify="right", no_wrap=True)
     for number in range(len(rows)):
