@@ -111,7 +111,6 @@ def merge(parts: Sequence[Rows]) -> Rows:
     queue = [rows for rows in parts if rows.labels.size] or list(parts[:1])
     fields = common_layout([rows.fields for rows in queue])
     columns = kinds(fields)
-    pairs = [rows.pairs for rows in queue if rows.pairs.size]
     tables = [(rows.labels, widen(rows, fields)) for rows in queue]
     while len(tables) > 1:
         merged = [
@@ -119,8 +118,14 @@ def merge(parts: Sequence[Rows]) -> Rows:
         ]
         tables = merged + tables[len(tables) // 2 * 2 :]
     labels, table = tables[0]
-    together = np.unique(np.concatenate(pairs), axis=0) if len(pairs) > 1 else None
-    return Rows(labels, table, fields, queue[0].pairs if together is None else together, lowest)
+    return Rows(labels, table, fields, _merge_pairs(queue), lowest)
+
+
+def _merge_pairs(parts: Sequence[Rows]) -> NumpyArray:
+    held = [rows.pairs for rows in parts if rows.pairs.size]
+    if len(held) < 2:
+        return held[0] if held else parts[0].pairs
+    return np.unique(np.concatenate(held), axis=0)
 
 
 def _merge_two(
