@@ -23,7 +23,8 @@ def separator(
     Parameters
     ----------
     target : (int, int)
-        Numerator and denominator, neither negative; (1, 0) is infinity.
+        Numerator and denominator, neither negative; (1, 0) is infinity, which must be high, as 0
+        must be low.
     highest : (int, int)
         Largest numerator and denominator of a lattice fraction.
     target_is_high : bool

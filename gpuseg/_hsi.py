@@ -195,6 +195,8 @@ class HuePlanes:
     With u = G-R, v = B-R, s = R+G+B and m = min(R, G, B), a pixel meets the parameters where
     (a·u + b·v >= `edge` for both rows of `planes`) differs from `outside`, p·s >= q·m for
     `ratio` = (p, q), and lower <= s < upper. Of those, s >= weak is weak and s < strong strong.
+    Where `ratio_ties` and p·s = q·m, or s is one of `tie_sums`, float64 has the last word; such
+    pixels all meet the conditions above.
     """
 
     planes: tuple[tuple[int, int], tuple[int, int]]
@@ -328,21 +330,32 @@ def _forms(p: Parameters, max_value: int) -> HuePlanes:
     planes, edge, outside, float_planes, grey = _hue(p, max_value)
     ratio, ratio_ties = _saturation(p.saturation_minimum, max_value)
     full = 3 * max_value
-    thresholds = (
-        p.intensity_lower_limit,
-        p.intensity_upper_limit,
-        p.intensity_weak_threshold,
-        p.intensity_strong_threshold,
-    )
-    lower, upper, weak, strong = (min(math.ceil(Fraction(t) * full), full + 1) for t in thresholds)
-    nearest = {(round(Fraction(t) * full), Fraction(t)) for t in thresholds}
-    ties = {s for s, t in nearest if 0 < s <= full and abs(Fraction(s, full) - t) <= _TIE}
+    thresholds = [
+        Fraction(value)
+        for value in (
+            p.intensity_lower_limit,
+            p.intensity_upper_limit,
+            p.intensity_weak_threshold,
+            p.intensity_strong_threshold,
+        )
+    ]
+    lower, upper, weak, strong = (min(math.ceil(t * full), full + 1) for t in thresholds)
+    nearest = [round(t * full) for t in thresholds]
+    ties = [
+        s if 0 < s <= full and abs(Fraction(s, full) - t) <= _TIE else None
+        for s, t in zip(nearest, thresholds, strict=True)
+    ]
+    # Ties are looked for among positive pixels only, so let them all be.
+    if ties[0] is not None:
+        lower = ties[0]
+    if ties[1] is not None:
+        upper = ties[1] + 1
     # Black has saturation 0 whatever its minimum over its mean.
     if p.saturation_minimum > 0:
         lower = max(lower, 1)
     return HuePlanes(
         planes, edge, outside, ratio, lower, upper, weak, strong, ratio_ties,
-        tuple(sorted(ties)), float_planes, grey,
+        tuple(sorted({s for s in ties if s is not None})), float_planes, grey,
     )  # fmt: skip
 
 
