@@ -144,7 +144,7 @@ class ColourHistogram:
             If the file is no colour histogram, is damaged, or comes from a newer version.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 if int(file["format"]) != _FORMAT:
                     raise ValueError(f"format must be {_FORMAT}, got {int(file['format'])}")
                 area = float(file["pixel_area_mm2"])

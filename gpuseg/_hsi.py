@@ -277,7 +277,7 @@ def make_rule(
     positive = Parameters._make(params).validate()
     if negative is not None:
         negative = Parameters._make(negative).validate()
-    if not floating and (max_value != int(max_value) or not 1 <= max_value <= 65535):
+    if not floating and not (1 <= max_value <= 65535 and max_value == int(max_value)):
         raise ValueError(
             f"max_value of an integer image must be an integer from 1 to 65535, got {max_value!r}"
         )
