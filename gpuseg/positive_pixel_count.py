@@ -380,27 +380,46 @@ def count_regions(
     )
 
 
-def colour_histogram(image: Array, mask: Array | None = None) -> Any:
-    """Exact histogram of the colours of an image: any parameters are answered from it.
+def colour_histogram(
+    image: Array | str | os.PathLike[str] | Slide,
+    mask: Array | None = None,
+    *,
+    regions: Any = None,
+    level: int = 0,
+    mpp: float | None = None,
+    magnification: float | None = None,
+    on_error: OnError = "raise",
+    scheduler: str | Cluster | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Any:
+    """Exact histogram of the colours of an image or a slide: any parameters are answered from it.
 
     Parameters
     ----------
-    image : uint8 array (..., 3) or (..., 4)
-        RGB in the last axis; a fourth channel is ignored.
+    image : uint8 array (..., 3) or (..., 4), str, path-like or Slide
+        RGB in the last axis, a fourth channel is ignored; or a slide, in bounded memory.
     mask : array (...), bool or any integer, optional
-        Pixels where it is 0 are left out.
+        Pixels where it is 0 are left out. For arrays alone.
+    regions : optional
+        Regions of a slide, as for `count_regions`. The other arguments are its as well, and
+        for slides alone; a `Slide` is read at its own level.
 
     Returns
     -------
     ColourHistogram
         In host memory, also for CuPy arrays. For a Dask image an object whose `compute()` gives it.
+        With `regions`, a list of (Region, ColourHistogram).
 
     Raises
     ------
     TypeError
-        If the image is not uint8, or the mask has another dtype or container.
+        If the image is not uint8, the mask has another dtype or container, or an argument is for
+        the other kind of image.
     ValueError
-        If shapes do not agree.
+        If shapes do not agree, or a region is empty or outside the slide.
+    SlideError
+        If the slide cannot be read.
 
     See Also
     --------
@@ -423,6 +442,23 @@ def colour_histogram(image: Array, mask: Array | None = None) -> Any:
     >>> ppc.count(histogram, params) == ppc.count(image, params)
     True
     """
+    if isinstance(image, str | os.PathLike | Slide):
+        if mask is not None:
+            raise TypeError(f"mask is for arrays; name regions of a slide, got {type(mask)}")
+        from gpuseg._slide_histogram import histograms
+
+        wanted, merged = histograms(
+            image,
+            regions,
+            where={"level": level, "mpp": mpp, "magnification": magnification},
+            on_error=on_error,
+            scheduler=scheduler,
+            workers=workers,
+            progress=progress,
+        )
+        return merged[0] if regions is None else list(zip(wanted, merged, strict=True))
+    if regions is not None:
+        raise TypeError(f"regions are of slides; give an array a mask, got {regions!r}")
     check_pixels(image)
     check_mask(image, mask)
     if image.dtype != "uint8":
