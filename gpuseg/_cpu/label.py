@@ -67,6 +67,11 @@ def label(
     pixels = [strip.last * packed.width for strip in packed.strips]
     count = _solve(packed, flat, pixels)
     if numbers is not None:
+        if numbers.size != count:
+            raise RuntimeError(
+                f"the image changed while it was labelled: {numbers.size} components before, "
+                f"{count} now"
+            )
         packed.each(lambda s: runs.renumber(flat, s.begin, s.end, numbers))
     packed.each(lambda s: runs.expand(*packed.words, flat, *packed.part(flat, s)))
     if out is not None and target is not out:
