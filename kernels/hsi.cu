@@ -183,7 +183,8 @@ __device__ __forceinline__ void gather(u64 value, u64* into)
 
 // `totals`: the words of a Tally (the fifth, pixels, only under a mask), then n minus the number of
 // the first pixel out of range, 0 if there is none.
-extern "C" __global__ void __launch_bounds__(THREADS)
+// Blocks per SM: with three, the registers of floats spill.
+extern "C" __global__ void __launch_bounds__(THREADS, FLOATING ? 2 : 3)
 hsi_tally(const PIXEL* __restrict__ image, const u8* __restrict__ mask, u8* __restrict__ labels,
           INDEX n, const __grid_constant__ Rule rule, u64* __restrict__ totals)
 {

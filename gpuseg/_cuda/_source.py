@@ -6,6 +6,7 @@ source text but no included header, so an edited header would otherwise run the 
 
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import cupy
 
@@ -39,3 +40,28 @@ def module(name: str, *options: str, instances: tuple[str, ...] = ()) -> "cupy.R
         options=("--std=c++17", *options),
         name_expressions=instances or None,
     )
+
+
+class Build(NamedTuple):
+    """One compilation of a kernel file.
+
+    A launcher lists all of its own in `BUILDS`: what it runs is what the tests compile for each
+    architecture.
+
+    Attributes
+    ----------
+    name
+        Kernel file, without `.cu`.
+    options
+        NVRTC options beyond the C++ standard.
+    instances
+        C++ name expressions of its template instances.
+    """
+
+    name: str
+    options: tuple[str, ...] = ()
+    instances: tuple[str, ...] = ()
+
+    def kernel(self, name: str) -> "cupy.RawKernel":
+        """Compiled kernel, by its name or the name expression of an instance."""
+        return module(self.name, *self.options, instances=self.instances).get_function(name)

@@ -6,11 +6,12 @@ The histogram itself, some 10^5 colours, is handed to the host: that is what it 
 from __future__ import annotations
 
 from functools import reduce
+from itertools import product
 
 import cupy
 import numpy as np
 
-from gpuseg._cuda._source import module
+from gpuseg._cuda._source import Build
 from gpuseg._cuda.hsi import mask_bytes
 from gpuseg.typing import Array, NumpyArray
 
@@ -22,6 +23,15 @@ _PIXELS_PER_THREAD = 16
 _MOST_PIXELS = 1 << 31
 
 Pair = tuple[NumpyArray, NumpyArray]
+
+
+def _build(channels: int, wide: bool) -> Build:
+    """Kernels for 3 or 4 channels; `wide` where a pixel's number may need 64 bits."""
+    index = "u64" if wide else "u32"
+    return Build("colour_histogram", (f"-DCHANNELS={channels}", f"-DINDEX={index}"))
+
+
+BUILDS = tuple(_build(*choice) for choice in product((3, 4), (False, True)))
 
 
 def histogram(image: Array, mask: Array | None = None) -> Pair:
@@ -45,19 +55,17 @@ def _merged(first: Pair, second: Pair) -> Pair:
 def _part(flat: Array, mask: Array | None) -> Pair:
     pixels, channels = flat.shape
     wide = pixels * channels >= 1 << 31
-    kernels = module(
-        "colour_histogram", f"-DCHANNELS={channels}", f"-DINDEX={'u64' if wide else 'u32'}"
-    )
+    kernels = _build(channels, wide)
     bins = cupy.zeros(_ROWS * 256, cupy.uint32)
     inside = cupy.empty(0, cupy.uint8) if mask is None else mask
     number = (np.uint64 if wide else np.uint32)(pixels)
     grid = -(-pixels // (_THREADS * _PIXELS_PER_THREAD))
-    fill = kernels.get_function("fill")
+    fill = kernels.kernel("fill")
     fill((grid,), (_THREADS,), (flat, inside, number, np.uint32(mask is not None), bins))
     occupied = cupy.empty(_ROWS, cupy.uint32)
-    kernels.get_function("tally_rows")((_ROWS,), (_THREADS,), (bins, occupied))
+    kernels.kernel("tally_rows")((_ROWS,), (_THREADS,), (bins, occupied))
     ends = np.cumsum(occupied.get(), dtype=np.uint32)  # synchronize
     before = cupy.asarray(np.concatenate([np.zeros(1, np.uint32), ends[:-1]]))
     colours, counts = cupy.empty(int(ends[-1]), cupy.uint32), cupy.empty(int(ends[-1]), cupy.uint32)
-    kernels.get_function("read_out")((_ROWS,), (_THREADS,), (bins, before, colours, counts))
+    kernels.kernel("read_out")((_ROWS,), (_THREADS,), (bins, before, colours, counts))
     return colours.get(), counts.get().astype(np.int64)  # synchronize

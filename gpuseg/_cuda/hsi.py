@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import cupy
 import numpy as np
 
-from gpuseg._cuda._source import module
+from gpuseg._cuda._source import Build
 from gpuseg._hsi import WORDS, Rule, Tally
 from gpuseg.typing import Array
 
@@ -17,6 +19,23 @@ _FORM = np.dtype([("k", np.int64, 18), ("f", np.float64, 12)])
 _RULE = np.dtype(
     [("form", _FORM, 2)] + [(name, np.int64) for name in ("forms", "checked", "masked", "labelled")]
 )
+
+
+def _build(pixel: str, channels: int, wide: bool) -> Build:
+    """Kernel for a dtype of `_NAMES`; `wide` where a pixel's number may need 64 bits."""
+    return Build(
+        "hsi",
+        (
+            f"-DPIXEL={_NAMES[pixel]}",
+            f"-DCHANNELS={channels}",
+            f"-DINDEX={'u64' if wide else 'u32'}",
+            f"-DFLOATING={int(pixel.startswith('float'))}",
+            "--fmad=false",
+        ),
+    )
+
+
+BUILDS = tuple(_build(*choice) for choice in product(_NAMES, (3, 4), (False, True)))
 
 
 def tally(image: Array, rule: Rule, mask: Array | None = None, out: Array | None = None) -> Tally:
@@ -69,14 +88,7 @@ def _launch(
     wide: bool,
 ) -> None:
     index = np.uint64 if wide else np.uint32
-    kernel = module(
-        "hsi",
-        f"-DPIXEL={_NAMES[image.dtype.name]}",
-        f"-DCHANNELS={image.shape[-1]}",
-        f"-DINDEX={'u64' if wide else 'u32'}",
-        f"-DFLOATING={int(image.dtype.kind == 'f')}",
-        "--fmad=false",
-    ).get_function("hsi_tally")
+    kernel = _build(image.dtype.name, image.shape[-1], wide).kernel("hsi_tally")
     per_block = _THREADS * _GROUPS * (16 // image.dtype.itemsize)
     grid = (pixels + per_block - 1) // per_block
     kernel((grid,), (_THREADS,), (image, mask, labels, index(pixels), rule, totals))
