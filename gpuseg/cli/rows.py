@@ -24,7 +24,7 @@ def row(
     negative: Parameters | None,
 ) -> dict[str, Value]:
     """Everything that is known about one count; a table of such rows explains itself."""
-    values: dict[str, Value] = {
+    return {
         "slide": name,
         "region": None if region is None else region.name,
         "classification": None if region is None else region.classification,
@@ -33,10 +33,15 @@ def row(
         "magnification": slide.magnification,
         **output._asdict(),
         **params._asdict(),
+        **negative_columns(negative),
     }
-    if negative is not None:
-        values.update({f"negative_{key}": value for key, value in negative._asdict().items()})
-    return values
+
+
+def negative_columns(negative: Parameters | None) -> dict[str, Value]:
+    """Parameters of the counterstain, if there is one."""
+    if negative is None:
+        return {}
+    return {f"negative_{name}": value for name, value in negative._asdict().items()}
 
 
 def show(
@@ -48,7 +53,7 @@ def show(
 ) -> None:
     """Print rows: the telling columns on a terminal, all of them as CSV to a file or a pipe.
 
-    `varied` names further columns that tell the rows apart.
+    `varied` names the columns that tell rows of one slide apart.
     """
     stream = stream or sys.stdout
     if not (stream.isatty() if as_table is None else as_table):
@@ -71,7 +76,10 @@ def _table(rows: Sequence[Row], varied: Sequence[str]) -> Any:
         caption="percent of the pixels; mean intensity of the positive ones",
         caption_justify="left",
     )
-    columns = [*_COLUMNS[:2], *((name, _rounded(name, "g")) for name in varied), *_COLUMNS[2:]]
+    slide, region, *others = _COLUMNS
+    columns = [slide, region, *others]
+    if varied:
+        columns = [region, *((name, _rounded(name, "g")) for name in varied), *others]
     shown = [
         (title, cells)
         for title, cells in ((title, [cell(row) for row in rows]) for title, cell in columns)

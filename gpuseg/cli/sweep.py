@@ -5,18 +5,22 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import sys
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpuseg._colour_histogram import ColourHistogram, sweep
 from gpuseg._hsi import Parameters
 from gpuseg.cli import options as shared
 from gpuseg.cli._parser import UsageError
-from gpuseg.cli.rows import show
+from gpuseg.cli.inputs import basename
+from gpuseg.cli.progress import Progress
+from gpuseg.cli.rows import negative_columns, show
 from gpuseg.io.tables import Row, check_folder, check_table, write_table
 
 if TYPE_CHECKING:
-    from gpuseg._colour_histogram import ColourHistogram
+    from gpuseg.io.regions import Region
 
 _HISTOGRAM = ".npz"
 
@@ -56,22 +60,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print or write a row for each setting and region."""
     varied = grid(options.vary)
-    positive, negative = _settings(options, varied)
+    settings, negative = _settings(options, varied)
     regions, files = shared.regions(options)
     regions += shared.region_files(files, options.slide)
     shared.check_running(options)
     table = _checked(options, bool(regions))
     rows: list[Row] = []
     for region, histogram in _histograms(options, regions):
-        named = {"slide": options.slide, "region": region and region.name}
-        for setting in positive:
-            row = {**named, **setting._asdict()}
-            row.update(histogram.count(setting, negative=negative)._asdict())
-            rows.append(row)
+        named = {
+            "slide": options.slide,
+            "region": None if region is None else region.name,
+            "classification": None if region is None else region.classification,
+        }
+        counted = sweep(histogram, settings, negative=negative)
+        rows += [{**named, **row, **negative_columns(negative)} for row in counted]
     if table is None:
         show(rows, varied=tuple(varied))
     else:
         write_table(table, rows)
+        if not options.quiet:
+            print(f"gpuseg sweep: {len(rows):,} rows in {table}", file=sys.stderr)
     return 0
 
 
@@ -112,13 +120,35 @@ def _checked(options: argparse.Namespace, has_regions: bool) -> Path | None:
 
 def _histograms(
     options: argparse.Namespace, regions: list[Any]
-) -> list[tuple[Any, ColourHistogram]]:
+) -> list[tuple[Region | None, ColourHistogram]]:
     """Colour histogram of the slide, or of each region."""
-    from gpuseg._colour_histogram import ColourHistogram
+    from gpuseg.io import open_slide
+    from gpuseg.positive_pixel_count import colour_histogram
 
     if options.slide.endswith(_HISTOGRAM):
         return [(None, ColourHistogram.load(options.slide))]
-    raise NotImplementedError
+    level = shared.level(options)
+    show_progress = options.progress and not options.quiet
+    with (
+        open_slide(options.slide, on_error=options.on_error, **level) as slide,
+        Progress(1, show=show_progress) as progress,
+    ):
+        if slide.dtype != "uint8":
+            raise ValueError(f"{slide.path}: sweeps are of uint8 slides, got {slide.dtype}")
+        progress.slide(basename(options.slide))
+        found = colour_histogram(
+            slide,
+            regions=regions or None,
+            on_error=options.on_error,
+            scheduler=options.scheduler,
+            workers=options.workers,
+            progress=progress.update,
+        )
+    if regions:
+        return list(found)
+    if options.histogram is not None:
+        found.save(options.histogram)
+    return [(None, found)]
 
 
 def parse_vary(text: str) -> tuple[str, list[float]]:
