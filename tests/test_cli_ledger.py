@@ -191,6 +191,24 @@ def test_state_of_a_url_needs_a_time_or_a_tag():
     assert state_of("memory://ledger/a.svs") is None
 
 
+def test_state_of_a_url_is_what_its_server_tells(monkeypatch):
+    import fsspec
+
+    class Server:
+        told: dict[str, object]
+
+        def info(self, path: str) -> dict[str, object]:
+            return self.told
+
+    server = Server()
+    monkeypatch.setattr(fsspec, "url_to_fs", lambda url: (server, url))
+    server.told = {"name": "a.svs", "size": 3, "Last-Modified": "Fri, 20 Nov 2026 12:02:01 GMT"}
+    first = state_of("https://host/a.svs")
+    assert first is not None
+    server.told = {**server.told, "Last-Modified": "Fri, 20 Nov 2026 12:02:02 GMT"}
+    assert state_of("https://host/a.svs") not in (None, first)
+
+
 def test_region_files_are_known_by_their_content(tmp_path: Path):
     file = tmp_path / "r.geojson"
     file.write_text("{}")

@@ -25,6 +25,11 @@ from gpuseg.cli._parser import UsageError
 from gpuseg.cli.inputs import is_url
 from gpuseg.io.tables import Row, replacing, table_bytes
 
+# What fsspec's file systems (HTTP, S3, Google, Azure) call a time of change or a checksum.
+_CHANGES = (
+    *("ETag", "etag", "Last-Modified", "LastModified", "last_modified", "mtime", "updated"),
+    *("Content-MD5", "Digest", "md5Hash"),
+)
 # A table of thousands of slides isn't written again after each: at most this share of the time.
 _WRITING = 0.05
 
@@ -183,8 +188,7 @@ def _state_of_url(url: str) -> dict[str, Any] | None:
         info = filesystem.info(path)
     except FileNotFoundError:
         return None  # a store such as OME-Zarr need not have a file of that name itself
-    names = ("size", "ETag", "etag", "LastModified", "mtime", "last_modified", "updated")
-    state = {name: str(info[name]) for name in names if info.get(name)}
+    state = {name: str(info[name]) for name in ("size", *_CHANGES) if info.get(name)}
     return state if set(state) - {"size"} else None
 
 
