@@ -562,7 +562,7 @@ def test_real_volume(test_data):
     """Nuclei of a label volume from the Image Data Resource, against scikit-image."""
     import zarr
 
-    group = zarr.open(test_data / "zarr/ez_zarr/example_data_zarr3/6001240_labels_v0.5.zarr", "r")
+    group = zarr.open(test_data / "zarr/ez_zarr/example_data_zarr3/6001240_labels_v0.5.zarr", mode="r")
     labels = np.asarray(group["labels/0/2"])[0].astype(np.int32)
     raw = np.asarray(group["2"])[0]
     table = regionprops_table(
