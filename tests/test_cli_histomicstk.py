@@ -186,6 +186,16 @@ def test_what_has_no_meaning_is_refused_by_name(image, words, message: str, caps
     assert message in capsys.readouterr().err
 
 
+def test_label_images_replace_only_label_images(image, capsys):
+    command = ["PositivePixelCount", "a.tif", *SEED, "--outputLabelImage"]
+    assert main([*command, "a.tif"]) == 2
+    assert "would write over the image 'a.tif'" in capsys.readouterr().err
+    tifffile.imwrite("b.tif", image)
+    assert main([*command, "b.tif"]) == 2
+    assert "'b.tif' exists and is no label image of gpuseg" in capsys.readouterr().err
+    assert main([*command, "l.tif"]) == main([*command, "l.tif"]) == 0
+
+
 def test_swapped_thresholds_are_refused(image, capsys):
     swapped = [*SEED[:4], "0.35", "0.65", "0.05"]
     assert main(["PositivePixelCount", "a.tif", *swapped]) == 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pprint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from gpuseg._hsi import Output, Parameters
 from gpuseg.cli._parser import UsageError
 from gpuseg.cli.inputs import basename
 from gpuseg.cli.options import check_dtype, parse_region
+from gpuseg.cli.plan import refuse_foreign
 from gpuseg.cli.progress import Progress
 from gpuseg.io.tables import check_folder, replacing
 
@@ -83,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     _refuse(options)
     params = _parameters(options)
     region = parse_region(options.region)
-    label_file = options.outputLabelImage and _label_file(options.outputLabelImage)
+    label_file = options.outputLabelImage and _label_file(options)
     for path in (options.returnParameterFile, options.outputAnnotationFile):
         if path:
             check_folder(Path(path))
@@ -149,10 +151,15 @@ def _whole_pixels(region: Any, height: int, width: int) -> Any:
     return cut if min(cut[2:]) > 0 else region
 
 
-def _label_file(name: str) -> Path:
+def _label_file(options: argparse.Namespace) -> Path:
+    name = options.outputLabelImage
     path = Path(name)
     if path.suffix.lower() not in (*_PYRAMIDS, ".png"):
         raise UsageError(f"--outputLabelImage must end in .tif, .tiff, .zarr or .png, got {name!r}")
+    if path.exists() and os.path.realpath(path) == os.path.realpath(options.inputImageFile):
+        raise UsageError(f"--outputLabelImage would write over the image {name!r}")
+    if path.suffix.lower() in _PYRAMIDS:
+        refuse_foreign("--outputLabelImage", path)
     check_folder(path)
     return path
 

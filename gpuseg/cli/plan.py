@@ -86,22 +86,27 @@ def make_plan(options: argparse.Namespace) -> Plan:
     if options.labels is not None:
         labels = destinations("--labels", options.labels, slides, _LABELS)
         for path in labels:
-            _refuse_foreign(path)
+            refuse_foreign("--labels", path)
     if options.overlay is not None:
         overlays = destinations("--overlay", options.overlay, slides, _PICTURES)
     tasks = [Task(*each) for each in zip(slides, labels, overlays, strict=True)]
     return Plan(tasks, table, params, negative, regions, files, level, options.on_error)
 
 
-def _refuse_foreign(labels: Path) -> None:
-    """Refuse to write labels over anything that isn't a label image."""
+def refuse_foreign(option: str, labels: Path) -> None:
+    """Refuse to write labels over anything that isn't a label image.
+
+    Raises
+    ------
+    UsageError
+    """
     if labels.name.lower().endswith((".ome.tif", ".ome.tiff")):
-        raise UsageError(f"--labels writes no OME-TIFF; name it .tif or .zarr, got {str(labels)!r}")
+        raise UsageError(f"{option} writes no OME-TIFF; name it .tif or .zarr, got {str(labels)!r}")
     if not labels.exists():
         return
     from gpuseg.io.label_pyramid import fingerprint_of
 
     if fingerprint_of(labels) is None:
         raise UsageError(
-            f"--labels: {str(labels)!r} exists and is no label image of gpuseg; move it away"
+            f"{option}: {str(labels)!r} exists and is no label image of gpuseg; move it away"
         )
