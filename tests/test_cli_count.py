@@ -387,7 +387,8 @@ def test_processes_give_the_same_table(slides):
         text=True,
         check=True,
     )
-    assert run.stderr == "gpuseg count: 2 slides: 2 counted; 2 rows in b.json\n"
+    # On a loaded machine lines of progress come before it.
+    assert run.stderr.endswith("gpuseg count: 2 slides: 2 counted; 2 rows in b.json\n")
     assert Path("a.json").read_bytes() == Path("b.json").read_bytes()
 
 

@@ -68,7 +68,7 @@ def test_what_a_former_run_has_left_is_no_part_of_the_speed():
         progress.update(10, 20, 160_000_000, 320_000_000)
         clock.now += 8
         progress.update(11, 20, 176_000_000, 320_000_000)
-    assert "2 Mpx/s  1 min 12 s left" in stream.getvalue()
+    assert "2.0 Mpx/s  1 min 12 s left" in stream.getvalue()
 
 
 def test_lines_that_stay_are_printed_as_they_are():

@@ -99,8 +99,8 @@ class Progress:
         words += [
             self._name,
             f"{share:.0%}",
-            f"{self._done / 1e6:,.0f} of {self._total / 1e6:,.0f} Mpx",
-            f"{speed / 1e6:,.0f} Mpx/s",
+            f"{_millions(self._done)} of {_millions(self._total)} Mpx",
+            f"{_millions(speed)} Mpx/s",
         ]
         if speed > 0:
             words.append(f"{duration((self._total - self._done) / speed)} left")
@@ -124,6 +124,10 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _millions(number: float) -> str:
+    return f"{number / 1e6:,.0f}" if number >= 1e7 else f"{number / 1e6:.1f}"
 
 
 def _short(name: str, most: int = 40) -> str:
