@@ -85,10 +85,7 @@ def count(
 ) -> SlideCount:
     """Check all arguments, open what they name, and count."""
     with ExitStack() as stack:
-        if isinstance(path, Slide):
-            slide = path
-        else:
-            slide = stack.enter_context(open_slide(path, **where, on_error=on_error))
+        slide = _opened(stack, path, where, on_error)
         rule = rule_for(slide.dtype, params, negative, max_value)
         wanted = None if regions is None else _regions(regions, slide)
         packed = None
@@ -118,6 +115,16 @@ def count(
         outputs = [Tally.from_ints(row.tolist()).to_output(rule, area) for row in words]
         answers = tuple(zip(wanted or (), outputs, strict=False))
         return SlideCount(outputs[-1], answers, finished, image, window[:2], resumed)
+
+
+def _opened(
+    stack: ExitStack, path: str | os.PathLike[str] | Slide, where: dict[str, Any], on_error: OnError
+) -> Slide:
+    if not isinstance(path, Slide):
+        return stack.enter_context(open_slide(path, **where, on_error=on_error))
+    if chosen := {name: value for name, value in where.items() if value}:
+        raise ValueError(f"a Slide is read at the level it was opened at, got {chosen}")
+    return path
 
 
 def _regions(regions: Any, slide: Slide) -> list[Region]:

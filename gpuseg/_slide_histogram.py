@@ -18,11 +18,11 @@ import numpy as np
 
 from gpuseg._backend import implementation
 from gpuseg._colour_histogram import ColourHistogram
-from gpuseg._count_slide import Progress, _area, _meets, _regions
+from gpuseg._count_slide import Progress, _area, _meets, _opened, _regions
 from gpuseg.cluster import Cluster, connect
 from gpuseg.io.label_pyramid import Box
 from gpuseg.io.regions import Region
-from gpuseg.io.slides import OnError, Slide, open_slide
+from gpuseg.io.slides import OnError, Slide
 from gpuseg.typing import NumpyArray
 
 
@@ -106,9 +106,7 @@ def histograms(
 ) -> tuple[list[Region], list[ColourHistogram]]:
     """Regions and the histogram of each, or none and that of the slide."""
     with ExitStack() as stack:
-        slide = path
-        if not isinstance(slide, Slide):
-            slide = stack.enter_context(open_slide(slide, **where, on_error=on_error))
+        slide = _opened(stack, path, where, on_error)
         if slide.dtype != np.uint8:
             raise TypeError(f"a colour histogram is of a uint8 image, got {slide.dtype}")
         wanted = [] if regions is None else _regions(regions, slide)

@@ -144,6 +144,23 @@ def test_a_slide_that_is_open_is_counted_at_its_level_and_left_open(slide, image
         (stats,) = ppc.count_slide(opened, PARAMS)
         assert stats.NumberTotalPixels == math.prod(opened.shape[:2])
         assert opened.read_region(0, 0, 1, 1).shape == (1, 1, 3)
+        with pytest.raises(ValueError, match=r"at the level it was opened at, got {'mpp': 1.0}"):
+            ppc.count_slide(opened, PARAMS, mpp=1.0)
+
+
+def test_regions_in_micrometres_where_the_axes_differ(tmp_path, image):
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(
+        path, image, tile=(64, 64), photometric="rgb", resolution=(20000, 10000),
+        resolutionunit="CENTIMETER",
+    )  # fmt: skip
+    region = {"left": 50, "top": 100, "width": 200, "height": 300, "units": "um"}
+    (stats,) = ppc.count_slide(path, PARAMS, region)
+    part = np.ascontiguousarray(image[100:400, 100:500])
+    assert stats == ppc.count(part, PARAMS)._replace(
+        AreaTotal=stats.AreaTotal, AreaPositive=stats.AreaPositive
+    )
+    assert stats.AreaTotal == pytest.approx(0.2 * 0.3)
 
 
 def test_counterstain_is_counted_too(slide, image):
@@ -154,7 +171,7 @@ def test_counterstain_is_counted_too(slide, image):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_grey_rgba_and_deep_slides(tmp_path, channels, dtype):
     image = smooth_image(300, 200, channels, dtype)
     path = tmp_path / "slide.tif"
