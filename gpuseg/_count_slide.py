@@ -55,6 +55,17 @@ class SlideCount:
         Row and column of the slide where the label image begins.
     boxes_resumed : int
         Boxes whose labels and counts were taken from an earlier run that did not end.
+
+    Examples
+    --------
+    >>> import tempfile, tifffile
+    >>> from gpuseg import positive_pixel_count as ppc
+    >>> path = tempfile.NamedTemporaryFile(suffix=".tif").name
+    >>> tifffile.imwrite(path, np.full((64, 64, 3), (150, 90, 40), np.uint8))
+    >>> counted = ppc.count_regions(path, ppc.Parameters(hue_value=0.05), (2, 1, 4, 3),
+    ...                             label_image=True, crop_labels=True)
+    >>> counted.label_image.tolist(), counted.corner
+    ([[2, 2, 2, 2], [2, 2, 2, 2], [2, 2, 2, 2]], (1, 2))
     """
 
     total: Output
@@ -95,15 +106,16 @@ def count(
             packed = pack([region.rings for region in wanted])
         window = _window(slide, packed.bounds if crop_labels and packed is not None else None)
         image = _label_image(window) if label_image else None
+        cluster = stack.enter_context(connect(scheduler, workers=workers))
         pyramid = None
         if labels is not None:
             made_from = _made_from(slide, rule, wanted, on_error)
             pyramid = _pyramid(labels, slide, window, made_from, label_options)
-        cluster = stack.enter_context(connect(scheduler, workers=workers))
         job = Job(slide, rule, packed, pyramid, window[:2], label_image, on_error, cluster.on_gpu)
         words = np.zeros((len(wanted or ()) + 1, WORDS), np.int64)
         resumed = 0
-        for box, part, was_done in _parts(job, box_size, cluster, progress):
+        parts = stack.enter_context(closing(_parts(job, box_size, cluster, progress)))
+        for box, part, was_done in parts:
             # A region may be in many boxes, but only once in each.
             words[part.regions] += part.words[:-1]
             words[-1] += part.words[-1]
@@ -111,10 +123,14 @@ def count(
             if image is not None and part.labels is not None:
                 _place(image, window, part.labels, box)
         finished = None if pyramid is None else pyramid.finish()
-        area = None if slide.mpp is None else (slide.mpp / 1000) ** 2
-        outputs = [Tally.from_ints(row.tolist()).to_output(rule, area) for row in words]
+        outputs = _outputs(words, rule, slide)
         answers = tuple(zip(wanted or (), outputs, strict=False))
         return SlideCount(outputs[-1], answers, finished, image, window[:2], resumed)
+
+
+def _outputs(words: NumpyArray, rule: Rule, slide: Slide) -> list[Output]:
+    area = None if slide.mpp is None else (slide.mpp / 1000) ** 2
+    return [Tally.from_ints(row.tolist()).to_output(rule, area) for row in words]
 
 
 def _opened(

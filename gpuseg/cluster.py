@@ -26,7 +26,21 @@ _ANSWER_WITHIN_S = 10
 
 
 class Threads:
-    """Threads of this process; see `connect`."""
+    """Threads of this process; see `connect`.
+
+    Attributes
+    ----------
+    workers : int
+        Number of items computed at a time.
+    on_gpu : bool
+        Whether mapped functions should compute on the worker's GPU; always false.
+
+    Examples
+    --------
+    >>> with connect(workers=3) as cluster:
+    ...     cluster
+    <Threads: 3>
+    """
 
     on_gpu = False
 
@@ -76,7 +90,23 @@ class Threads:
 
 
 class Distributed:
-    """The workers of a Dask cluster; see `connect`."""
+    """The workers of a Dask cluster; see `connect`.
+
+    Attributes
+    ----------
+    client : distributed.Client
+        Connected while the context is open.
+    on_gpu : bool
+        Whether each worker has a GPU of its own and mapped functions should compute there.
+
+    Examples
+    --------
+    >>> from distributed import LocalCluster
+    >>> with LocalCluster(2, processes=False, dashboard_address=":0") as running:
+    ...     with connect(running.scheduler_address) as cluster:
+    ...         sorted(cluster.map(abs, [-2, 1]))
+    [(-2, 2), (1, 1)]
+    """
 
     def __init__(self, client: Any, on_gpu: bool = False) -> None:
         self.client = client
