@@ -297,18 +297,23 @@ def test_threads_and_slabs_do_not_change_a_bit(rng, dtype):
     np.testing.assert_array_equal(out, labels)
 
 
-def test_rows_of_a_larger_image_and_of_a_larger_label_image(rng):
+@pytest.mark.parametrize("width", [1, 7, 256, 500, 1024, 1025, 1800])
+@pytest.mark.parametrize("masked", [False, True])
+def test_rows_of_a_larger_image_and_of_a_larger_label_image(rng, width, masked):
+    """Short rows are classified several at a time."""
     from gpuseg._cpu import hsi
 
     image, target = picture(rng, (64, 2000)), np.full((80, 2100), 9, np.uint8)
-    rule = make_rule(SEED)
+    tile, place = image[5:60, 100 : 100 + width], np.s_[2:57, 7 : 7 + width]
+    mask = rng.random(tile.shape[:2]) < 0.5 if masked else None
+    rule = make_rule(APERIO)
     words = np.zeros(WORDS, np.int64)
-    hsi.add(image[5:60, 100:1900], rule, words, None, target[2:57, 7:1807])
-    labels = ppc.classify(np.ascontiguousarray(image[5:60, 100:1900]), SEED)
-    np.testing.assert_array_equal(target[2:57, 7:1807], labels)
-    target[2:57, 7:1807] = 9
+    hsi.add(tile, rule, words, mask, target[place])
+    tally, labels = hsi.tally_and_labels(np.ascontiguousarray(tile), rule, mask)
+    np.testing.assert_array_equal(target[place], labels)
+    target[place] = 9
     assert (target == 9).all()
-    assert Tally.from_ints(words) == hsi.tally(image[5:60, 100:1900], rule)
+    assert Tally.from_ints(words) == tally
 
 
 @pytest.mark.parametrize("channels", [3, 4])

@@ -22,17 +22,18 @@ BLOCK = 1024
 
 
 @njit(nogil=True, cache=True)
-def _split(source: Any, channels: int, n: int, r: Any, g: Any, b: Any) -> None:
+def _split(source: Any, channels: int, n: int, r: Any, g: Any, b: Any, offset: Any) -> None:
+    """Planes of n pixels, from `offset` on; unsigned, or numba checks for negative indices."""
     if channels == 3:
         for i in range(n):
-            r[i] = source[3 * i]
-            g[i] = source[3 * i + 1]
-            b[i] = source[3 * i + 2]
+            r[offset + np.uint64(i)] = source[3 * i]
+            g[offset + np.uint64(i)] = source[3 * i + 1]
+            b[offset + np.uint64(i)] = source[3 * i + 2]
     else:
         for i in range(n):
-            r[i] = source[4 * i]
-            g[i] = source[4 * i + 1]
-            b[i] = source[4 * i + 2]
+            r[offset + np.uint64(i)] = source[4 * i]
+            g[offset + np.uint64(i)] = source[4 * i + 1]
+            b[offset + np.uint64(i)] = source[4 * i + 2]
 
 
 @njit(nogil=True, cache=True)
@@ -40,6 +41,18 @@ def _stain(codes: Any, second: Any, n: int) -> None:
     for i in range(n):
         stained = (codes[i] == 0) & (second[i] != 0)
         codes[i] = np.uint8(STAIN if stained else codes[i])
+
+
+@njit(nogil=True, cache=True)
+def _copy(source: Any, n: int, out: Any, offset: Any) -> None:
+    for i in range(n):
+        out[offset + np.uint64(i)] = source[i]
+
+
+@njit(nogil=True, cache=True)
+def _write(codes: Any, offset: Any, n: int, out: Any) -> None:
+    for i in range(n):
+        out[i] = codes[offset + np.uint64(i)] & np.uint8(3)
 
 
 @njit(nogil=True, cache=True)
@@ -88,34 +101,38 @@ def tally(job: Any, lattice: Any, floats: Any, words: Any, sample: Any) -> bool:
     # Slices within the loop would cost 170 of a block's 700 ns, in reference counts.
     form, f, form2, f2, two = lattice[0], floats[0], lattice[-1], floats[-1], len(lattice) == 2
     r, g, b, codes, second, fixed, spare = _scratch(sample)
+    mask = np.empty(BLOCK, np.uint8)
     # What changes codes later adds them up later.
     later = two or job[5] != 0
-    for row in range(rows):
+    # Short rows share a block: tiles of 256 that are parts of an image take half as long.
+    together = max(1, BLOCK // width)
+    for top in range(0, rows, together):
+        lines = min(together, rows - top)
         for start in range(0, width, BLOCK):
-            n = min(BLOCK, width - start)
-            at = address + row * stride + start * channels * sample.itemsize
-            _split(row_at(at, n * channels, sample.dtype), channels, n, r, g, b)
+            part = min(BLOCK, width - start)
+            n = part * lines
+            for k in range(lines):
+                at = address + (top + k) * stride + start * channels * sample.itemsize
+                source = row_at(at, part * channels, sample.dtype)
+                _split(source, channels, part, r, g, b, np.uint64(k * part))
+                if job[5]:
+                    source = row_at(job[5] + (top + k) * job[6] + start, part, np.uint8)
+                    _copy(source, part, mask, np.uint64(k * part))
             if not in_range(r, g, b, n, f[11]) and not (
-                job[5]
-                and _masked_in_range(
-                    r, g, b, row_at(job[5] + row * job[6] + start, n, np.uint8), n, f[11]
-                )
+                job[5] and _masked_in_range(r, g, b, mask, n, f[11])
             ):
                 return False
             block_codes(r, g, b, n, form, f, codes, fixed, spare if later else words)
-            total = n
             if two:
                 block_codes(r, g, b, n, form2, f2, second, fixed, spare)
                 _stain(codes, second, n)
-            if job[5]:
-                total = _apply_mask(codes, row_at(job[5] + row * job[6] + start, n, np.uint8), n)
+            words[4] += _apply_mask(codes, mask, n) if job[5] else n
             if later:
                 add_codes(codes, r, g, b, fixed, 0, n, words)
-            words[4] += total
             if job[7]:
-                out = row_at(job[7] + row * job[8] + start, n, np.uint8)
-                for i in range(n):
-                    out[i] = codes[i] & np.uint8(3)
+                for k in range(lines):
+                    out = row_at(job[7] + (top + k) * job[8] + start, part, np.uint8)
+                    _write(codes, np.uint64(k * part), part, out)
     return True
 
 
@@ -139,7 +156,8 @@ def tally_spans(job: Any, spans: Any, lattice: Any, floats: Any, words: Any, sam
         for start in range(left, right, BLOCK):
             n = min(BLOCK, right - start)
             at = address + row * stride + start * channels * sample.itemsize
-            _split(row_at(at, n * channels, sample.dtype), channels, n, r, g, b)
+            source = row_at(at, n * channels, sample.dtype)
+            _split(source, channels, n, r, g, b, np.uint64(0))
             if not in_range(r, g, b, n, f[11]):
                 return False
             block_codes(r, g, b, n, form, f, codes, fixed, spare)
