@@ -215,6 +215,22 @@ def test_other_dtypes_on_every_array(xp, container, rng, dtype):
     assert output == ppc.count(image, APERIO, negative=SEED._replace(hue_value=0.7))
 
 
+@settings(max_examples=40, deadline=None)
+@given(parameters(), parameters(), st.sampled_from(["uint8", "uint16", "float32", "float64"]))
+def test_kernels_equal_the_plain_reference(positive, negative, dtype):
+    from gpuseg._cpu import hsi
+
+    rng = np.random.default_rng(0)
+    full = 1.0 if "float" in dtype else int(np.iinfo(dtype).max)
+    image = picture(rng, (40, 60), 3, dtype, full)
+    mask = rng.integers(0, 3, (40, 60))
+    rule = rule_for(dtype, positive, negative)
+    expected, labels = hsi.reference(image, rule, mask)
+    found = hsi.tally_and_labels(image, rule, mask)
+    assert found[0] == expected
+    np.testing.assert_array_equal(found[1], labels)
+
+
 @pytest.mark.parametrize("kind", [np.bool_, np.uint8, np.int64])
 def test_masks_on_every_array(xp, container, rng, kind):
     image = picture(rng, (17, 40), 4)

@@ -13,7 +13,7 @@ import numpy as np
 from gpuseg._backend import threads
 from gpuseg._cpu import _hsi_kernels as kernels
 from gpuseg._cpu._pointer import is_rows
-from gpuseg._hsi import WORDS, Rule, Tally
+from gpuseg._hsi import WORDS, HuePlanes, Parameters, Rule, Tally
 from gpuseg.typing import NumpyArray
 
 # Below this many pixels a second thread costs more than it brings (a pool starts in 0.1 ms).
@@ -59,6 +59,50 @@ def classify(image: NumpyArray, rule: Rule, mask: NumpyArray | None = None) -> N
     """Labels (uint8) of `image` (..., 3 or 4); 0 outside `mask`."""
     # Counting beside labelling costs a tenth: no kernel of its own.
     return tally_and_labels(image, rule, mask)[1]
+
+
+def reference(
+    image: NumpyArray, rule: Rule, mask: NumpyArray | None = None
+) -> tuple[Tally, NumpyArray]:
+    """Tally and labels by the definition, in plain NumPy: what the kernels must equal."""
+    red, green, blue = (image[..., k].astype(np.float64) / rule.max_value for k in range(3))
+    intensity = ((red + green) + blue) / 3
+    lowest = np.minimum(np.minimum(red, green), blue) / np.maximum(intensity, 1e-10)
+    saturation = np.where(intensity == 0, 0, 1 - lowest)
+
+    def fits(form: HuePlanes, p: Parameters) -> NumpyArray:
+        lower, upper = intensity >= p.intensity_lower_limit, intensity < p.intensity_upper_limit
+        hue = _hue_fits(image, form, rule.floating)
+        return hue & (saturation >= p.saturation_minimum) & lower & upper
+
+    inside = np.ones(intensity.shape, bool) if mask is None else mask != 0
+    positive = fits(rule.forms[0], rule.positive)
+    weak = intensity >= rule.positive.intensity_weak_threshold
+    strong = intensity < rule.positive.intensity_strong_threshold
+    stained = inside & False if rule.negative is None else fits(rule.forms[1], rule.negative)
+    codes = np.select(
+        [~inside, positive & weak, positive & strong, positive, stained], [0, 1, 3, 2, 4], 0
+    ).astype(np.uint8)
+    if rule.floating:
+        units = np.rint(intensity * rule.unit).astype(np.int64)
+    else:
+        units = image[..., :3].sum(-1, dtype=np.int64)
+    classes = [codes == code for code in (1, 2, 3, 4)]
+    counts = [int(members.sum()) for members in classes]
+    sums = [int(units[members].sum(dtype=object)) for members in classes]
+    return Tally(*[*counts, int(inside.sum()), 0, *sums]), codes & 3
+
+
+def _hue_fits(image: NumpyArray, form: HuePlanes, floating: bool) -> NumpyArray:
+    red, green, blue = (image[..., k].astype(float if floating else np.int64) for k in range(3))
+    u, v = green - red, blue - red
+    if not floating:
+        first, second = (a * u + b * v >= form.edge for a, b in form.planes)
+        return (first & second) != form.outside
+    a, b, c, d, e, f = form.float_planes
+    first, second, third = a * u + b * v >= 0, c * u + d * v >= 0, e * u + f * v >= 0
+    hue = first | second if form.outside else first & second & third
+    return np.where((u == 0) & (v == 0), form.grey, hue)
 
 
 def add(
