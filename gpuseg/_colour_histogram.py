@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gpuseg._hsi import Output, Parameters, Tally, make_rule
+from gpuseg._hsi import Output, Parameters, Tally, make_rule, pixel_area_mm2
 from gpuseg.typing import NumpyArray
 
 _FORMAT = 1
@@ -112,7 +112,7 @@ class ColourHistogram:
         self, params: Parameters, *, negative: Parameters | None = None, mpp: float | None = None
     ) -> Output:
         """Statistics that counting the image itself would give, in about half a millisecond."""
-        area = self.pixel_area_mm2 if mpp is None else (mpp / 1000) ** 2
+        area = self.pixel_area_mm2 if mpp is None else pixel_area_mm2(mpp)
         return self.tally(params, negative).to_output(make_rule(params, negative), area)
 
     def save(self, path: str | os.PathLike[str]) -> None:

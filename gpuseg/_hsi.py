@@ -30,6 +30,7 @@ __all__ = [
     "Rule",
     "Tally",
     "make_rule",
+    "pixel_area_mm2",
     "rule_for",
 ]
 
@@ -179,6 +180,19 @@ def rule_for(
             f"max_value must be at most {np.iinfo(kind).max} for {kind}, got {max_value!r}"
         )
     return make_rule(params, negative, max_value, floating=floating)
+
+
+def pixel_area_mm2(mpp: float | None) -> float | None:
+    """Square millimetres of a pixel with edges of `mpp` micrometres.
+
+    Raises
+    ------
+    ValueError
+        If `mpp` is not positive and finite.
+    """
+    if mpp is not None and not 0 < mpp < math.inf:
+        raise ValueError(f"mpp must be positive and finite, got {mpp!r}")
+    return None if mpp is None else (mpp / 1000) ** 2
 
 
 def _forms(p: Parameters, max_value: int) -> HuePlanes:

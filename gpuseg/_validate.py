@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from gpuseg._backend import floor
 from gpuseg.typing import Array
 
@@ -12,10 +14,12 @@ def check_pixels(image: Array) -> None:
     Raises
     ------
     TypeError
-        If `image` is no NumPy, CuPy or Dask array.
+        If `image` is no NumPy, CuPy or Dask array, or a masked one.
     ValueError
         If its last axis is not 3 or 4 long.
     """
+    if isinstance(image, np.ma.MaskedArray):
+        raise TypeError("image must be a plain array, got a masked one; give its inverted mask too")
     floor(image)
     if image.ndim < 2 or image.shape[-1] not in (3, 4):
         raise ValueError(

@@ -13,7 +13,7 @@ from gpuseg import _count_slide
 from gpuseg._backend import floor, implementation
 from gpuseg._colour_histogram import ColourHistogram, sweep
 from gpuseg._count_slide import Progress, SlideCount
-from gpuseg._hsi import Labels, Output, Parameters, rule_for
+from gpuseg._hsi import Labels, Output, Parameters, pixel_area_mm2, rule_for
 from gpuseg._validate import check_mask, check_pixels
 from gpuseg.cluster import Cluster
 from gpuseg.io.slides import OnError, Slide
@@ -142,7 +142,7 @@ def count(
     check_pixels(image)
     check_mask(image, mask)
     rule = rule_for(image.dtype, params, negative, max_value)
-    area = None if mpp is None else (mpp / 1000) ** 2
+    area = pixel_area_mm2(mpp)
     tally = implementation(image, "hsi").tally(image, rule, mask)
     if floor(image) == "_dask":
         return implementation(image, "hsi").to_output(tally, rule, area)
@@ -195,8 +195,9 @@ def _count_and_label(
     check_pixels(image)
     check_mask(image, mask)
     rule = rule_for(image.dtype, params, negative, max_value)
+    area = pixel_area_mm2(mpp)
     tally, labels = implementation(image, "hsi").tally_and_labels(image, rule, mask)
-    return tally.to_output(rule, None if mpp is None else (mpp / 1000) ** 2), labels
+    return tally.to_output(rule, area), labels
 
 
 def count_slide(

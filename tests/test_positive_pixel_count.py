@@ -133,6 +133,13 @@ def test_positivity_and_areas():
     assert output.AreaPositive == pytest.approx(3 * 0.25e-6)
 
 
+@pytest.mark.parametrize("mpp", [0, -0.5, float("nan"), float("inf")])
+def test_odd_pixel_sizes_are_refused(mpp):
+    for image in (IMAGE, ppc.colour_histogram(IMAGE)):
+        with pytest.raises(ValueError, match=f"mpp must be positive and finite, got {mpp}"):
+            ppc.count(image, PARAMS, mpp=mpp)
+
+
 def test_a_pixel_that_meets_both_sets_is_positive():
     output = ppc.count(IMAGE, PARAMS, negative=PARAMS)
     assert output.NumberNegative == 0
@@ -213,7 +220,7 @@ def test_images_without_rgb_are_refused(container, shape):
         ppc.count(image, PARAMS)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint32", "uint64", "bool"])
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint32", "uint64", "bool", "float16"])
 @pytest.mark.parametrize("call", [ppc.count, ppc.classify, ppc.count_image])
 def test_other_dtypes_are_refused(container, dtype, call):
     with pytest.raises(TypeError, match=f"uint8, uint16, float32 or float64, got {dtype}"):
@@ -223,6 +230,8 @@ def test_other_dtypes_are_refused(container, dtype, call):
 def test_other_objects_are_refused():
     with pytest.raises(TypeError, match=r"NumPy, CuPy or Dask array, got builtins\.list"):
         ppc.count(IMAGE.tolist(), PARAMS)
+    with pytest.raises(TypeError, match="plain array, got a masked one"):
+        ppc.count(np.ma.masked_less(IMAGE, 9), PARAMS)
 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, np.nan, np.inf, -np.inf])
