@@ -54,6 +54,11 @@ class Region:
         Outlines (x, y) in pixels of the level that is counted. What an odd number of them
         encloses is inside; so a hole is one more ring, and where a ring crosses itself or
         another, even–odd decides too.
+
+    Examples
+    --------
+    >>> Region("duct", "epithelium", (np.array([[2.0, 1.0], [6.0, 1.0], [2.0, 4.0]]),)).bounds
+    (2.0, 1.0, 6.0, 4.0)
     """
 
     name: str

@@ -110,6 +110,15 @@ class Slide:
         Objective power, divided by the level's downsample.
     format, codec : str
     properties : dict of str to str
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, tifffile
+    >>> path = tempfile.NamedTemporaryFile(suffix=".tif").name
+    >>> tifffile.imwrite(path, np.zeros((500, 700, 3), np.uint8), tile=(256, 256))
+    >>> with open_slide(path) as slide:
+    ...     slide.array.sum().compute(), slide.read_region(0, 0, 20, 30).shape
+    (np.uint64(0), (20, 30, 3))
     """
 
     def __init__(
