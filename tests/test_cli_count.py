@@ -422,7 +422,7 @@ def test_ctrl_c_stops_soon_and_says_how_to_go_on(tmp_path: Path):
     assert "Traceback" not in err
     assert "gpuseg count: stopped. 4 slides:" in err
     assert "Run the same command again to go on." in err
-    counted = len(rows_of(str(tmp_path / "t.csv")))
+    counted = len(Ledger(tmp_path / "t.csv").all_rows())
     assert 1 <= counted < 4
     gpuseg = [sys.executable, "-m", "gpuseg"]
     again = subprocess.run(

@@ -270,6 +270,16 @@ def test_foreign_folder_under_the_temporary_name_is_refused(tmp_path):
     assert (tmp_path / "a.zarr.partial" / "thesis.txt").exists()
 
 
+@pytest.mark.parametrize("left", [["scratch"], ["scratch", "boxes"], ["image", "boxes"]])
+def test_a_folder_whose_making_or_removal_was_stopped_is_no_obstacle(tmp_path, left):
+    for name in left:
+        (tmp_path / "a.zarr.partial" / name).mkdir(parents=True)
+    pyramid = LabelPyramid(tmp_path / "a.zarr", (5, 5), fingerprint="f")
+    write_all(pyramid, np.ones((5, 5), np.uint8))
+    assert stored(pyramid.finish())[0].all()
+    assert [each.name for each in tmp_path.iterdir()] == ["a.zarr"]
+
+
 @pytest.mark.parametrize(
     "name", ["a", "a.png", "a.ome.tif", "a.zarr.zip", "s3://bucket/a.zarr", "zarr"]
 )

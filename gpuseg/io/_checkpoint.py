@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 _MARKER = "gpuseg.json"
+# All that a run puts there; see `LabelPyramid`.
+_NAMES = {_MARKER, "boxes", "scratch", "image", "image.tif", "previous"}
 
 
 class Checkpoint(NamedTuple):
@@ -42,7 +44,7 @@ class Checkpoint(NamedTuple):
         if marker.exists():
             if _parsed(marker) == dict(state):
                 return
-        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        elif self.folder.exists() and not self._is_ours():
             raise FileExistsError(
                 f"{self.folder} exists and isn't an unfinished run of gpuseg; move it away"
             )
@@ -50,6 +52,10 @@ class Checkpoint(NamedTuple):
         for name in ("scratch", "boxes"):
             (self.folder / name).mkdir(parents=True)
         write_atomic(marker, json.dumps(state).encode(), self.scratch)
+
+    def _is_ours(self) -> bool:
+        """Whether a folder without marker is a run's that was stopped while it made or removed it."""
+        return self.folder.is_dir() and {each.name for each in self.folder.iterdir()} <= _NAMES
 
     def path(self, top: int, left: int) -> Path:
         """File of the record of the box at a corner."""
