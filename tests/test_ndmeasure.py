@@ -226,6 +226,24 @@ def test_bad_input():
         ndmeasure.mean(image.astype(complex), labels)
 
 
+def test_device(xp):
+    """Tables are read on the host, wherever the pixels are."""
+    labels, image = regions((21, 37), seed=8)
+    arrays = xp.asarray(image), xp.asarray(labels)
+    for name in ("area", "mean", "variance", "maximum_position", "center_of_mass"):
+        expected = getattr(ndmeasure, name)(image, labels, [0, 2, 5, 99])
+        found = getattr(ndmeasure, name)(*arrays, [0, 2, 5, 99])
+        assert type(found) is np.ndarray
+        np.testing.assert_array_equal(found, expected)
+    assert ndmeasure.mean(arrays[0]) == ndmeasure.mean(image)
+    assert ndmeasure.find_objects(arrays[1]) == ndmeasure.find_objects(labels)
+    if xp is not np:
+        with pytest.raises(TypeError, match=r"not implemented for CuPy arrays; .*\.get\(\)"):
+            ndmeasure.median(*arrays, [1])
+        with pytest.raises(TypeError, match="at most 3 axes, got 4"):
+            ndmeasure.mean(xp.asarray(np.ones((2, 2, 2, 2))))
+
+
 def test_bool_labels():
     labels, image = regions()
     assert ndmeasure.mean(image, labels > 3) == pytest.approx(image[labels > 3].mean())

@@ -451,6 +451,71 @@ def test_mixed_containers():
         assert_same_bits(regionprops_table(*pair, properties=names), whole)
 
 
+@pytest.mark.parametrize("dtype", [*DTYPES, np.int16, np.uint64], ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("shape", [(37, 45), (5, 36, 33)], ids=["2d", "3d"])
+def test_device_has_the_bits_of_the_cpu(shape, dtype, xp):
+    labels, image = blobs(shape, seed=9), values((*shape, 2), dtype)
+    names = [name for name, prop in PROPERTIES.items() if len(shape) in prop.ndims]
+    expected = regionprops_table(labels, image, properties=names)
+    found = regionprops_table(xp.asarray(labels), xp.asarray(image), properties=names)
+    assert_same_bits(found, expected)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.uint32])
+def test_device_takes_sparse_labels_and_chunks(kind, xp):
+    labels = blobs((40, 50), seed=10).astype(kind)
+    if kind is np.int64:
+        labels <<= 40
+    image = values((40, 50), np.float32)
+    names = [name for name, prop in PROPERTIES.items() if 2 in prop.ndims]
+    expected = regionprops_table(labels, image, properties=names)
+    chunked = (
+        da.from_array(xp.asarray(labels), chunks=(17, 30), asarray=False),
+        da.from_array(xp.asarray(image), chunks=(40, 20), asarray=False),
+    )
+    assert_same_bits(regionprops_table(*chunked, properties=names), expected)
+
+
+def test_device_sums_of_every_exponent(xp):
+    rng = np.random.default_rng(11)
+    words = rng.integers(0, 1 << 64, (33, 34), np.uint64)
+    image = words.view(np.float64)
+    labels = blobs(image.shape, seed=11)
+    names = [name for name, prop in PROPERTIES.items() if prop.image]
+    expected = regionprops_table(labels, image, properties=names)
+    found = regionprops_table(xp.asarray(labels), xp.asarray(image), properties=names)
+    assert_same_bits(found, expected)
+    image[np.isnan(image) | np.isinf(image)] = 5e-324
+    expected = regionprops_table(labels, image, properties=names)
+    found = regionprops_table(xp.asarray(labels), xp.asarray(image), properties=names)
+    assert_same_bits(found, expected)
+
+
+def test_device_pairs_outgrow_their_table(xp):
+    """More contacts than the first hash table takes, each label touching eight others."""
+    labels = np.arange(1, 150 * 160 + 1, dtype=np.int32).reshape(150, 160)
+    table = regionprops_table(xp.asarray(labels), properties=("num_neighbors",))
+    assert np.bincount(table["num_neighbors"]).tolist() == [0, 0, 0, 4, 0, 612, 0, 0, 23384]
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (1, 1), (1, 70), (70, 1)])
+def test_device_small_arrays(shape, xp):
+    labels, image = np.ones(shape, np.uint16), np.full(shape, 2.5, np.float32)
+    names = [name for name, prop in PROPERTIES.items() if 2 in prop.ndims]
+    found = regionprops_table(xp.asarray(labels), xp.asarray(image), properties=names)
+    assert_same_bits(found, regionprops_table(labels, image, properties=names))
+
+
+def test_device_refuses(xp):
+    if xp is np:
+        pytest.skip("for devices")
+    labels = np.ones((4, 4), int)
+    with pytest.raises(TypeError, match="one NumPy and one CuPy array"):
+        regionprops_table(xp.asarray(labels), labels)
+    with pytest.raises(ValueError, match="must not be negative, got -1"):
+        regionprops_table(xp.asarray(-labels))
+
+
 def test_inputs_are_not_written_to():
     labels, image = blobs((20, 20)), values((20, 20), np.float64)
     copies = labels.copy(), image.copy()
@@ -526,6 +591,12 @@ def test_bad_input(labels, image, arguments, error, message):
         regionprops_table(labels, image, **arguments)
 
 
+def test_labels_beyond_int64():
+    labels = np.array([[1, 1 << 63]], np.uint64)
+    with pytest.raises(ValueError, match="must be below 2\\*\\*63, got 9223372036854775808"):
+        regionprops_table(labels)
+
+
 def test_negative_labels_in_any_chunk():
     labels = np.ones((8, 8), np.int16)
     labels[6, 7] = -7
@@ -562,7 +633,9 @@ def test_real_volume(test_data):
     """Nuclei of a label volume from the Image Data Resource, against scikit-image."""
     import zarr
 
-    group = zarr.open(test_data / "zarr/ez_zarr/example_data_zarr3/6001240_labels_v0.5.zarr", mode="r")
+    group = zarr.open(
+        test_data / "zarr/ez_zarr/example_data_zarr3/6001240_labels_v0.5.zarr", mode="r"
+    )
     labels = np.asarray(group["labels/0/2"])[0].astype(np.int32)
     raw = np.asarray(group["2"])[0]
     table = regionprops_table(

@@ -49,6 +49,8 @@ class Strip:
         self.block, self.start, self.stop = block, start, stop
         labels = block.labels[start:stop]
         self.lowest, highest = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+        if highest >= 2**63:
+            raise ValueError(f"labels must be below 2**63, got {highest}")
         self.low = self.lowest if block.plan.everything else max(self.lowest, 1)
         # A table wherever it is no larger than the labels; it is three times as fast as hashing.
         span = highest - self.low + 1
