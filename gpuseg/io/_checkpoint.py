@@ -54,7 +54,7 @@ class Checkpoint(NamedTuple):
         write_atomic(marker, json.dumps(state).encode(), self.scratch)
 
     def _is_ours(self) -> bool:
-        """Whether a folder without marker is a run's that was stopped while it made or removed it."""
+        """Whether a folder without marker is of a run that was stopped making or removing it."""
         return self.folder.is_dir() and {each.name for each in self.folder.iterdir()} <= _NAMES
 
     def path(self, top: int, left: int) -> Path:
