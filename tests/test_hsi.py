@@ -355,6 +355,21 @@ def test_spans_are_masks(rng, channels):
     np.testing.assert_array_equal(again, 2 * found)
 
 
+def test_values_that_no_span_has_may_be_anything(rng):
+    from gpuseg._cpu import hsi
+
+    image = picture(rng, (4, 90), 3, np.float32, 1.0)
+    image[1, 30:40] = np.nan
+    spans = np.array([(0, 1, 0, 30), (0, 1, 40, 90), (1, 3, 0, 90)])
+    rule = rule_for(np.float32, SEED)
+    mask = np.zeros((4, 90), bool)
+    mask[1, :30] = mask[1, 40:] = True
+    words = hsi.tally_spans(image, rule, spans, 2)
+    assert Tally.from_ints(words[0]) == hsi.tally(image, rule, mask)
+    with pytest.raises(ValueError, match="got nan"):
+        hsi.tally_spans(image, rule, np.array([(0, 1, 0, 31)]), 1)
+
+
 def test_spans_outside_the_block_are_refused(rng):
     from gpuseg._cpu import hsi
 

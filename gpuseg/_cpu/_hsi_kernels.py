@@ -137,37 +137,69 @@ def tally(job: Any, lattice: Any, floats: Any, words: Any, sample: Any) -> bool:
 
 
 @njit(nogil=True, cache=True)
+def spans_state(spans: Any, n_regions: int, height: int, width: int) -> int:
+    """0 if spans (region, row, start, stop) are sorted by row, 1 if not, 2 if one lies outside."""
+    state, before = 0, 0
+    for k in range(len(spans)):
+        region, row, start, stop = spans[k, 0], spans[k, 1], spans[k, 2], spans[k, 3]
+        if not (0 <= region < n_regions and 0 <= row < height):
+            return 2
+        if not (0 <= start <= width and 0 <= stop <= width):
+            return 2
+        state = 1 if row < before else state
+        before = row
+    return state
+
+
+@njit(nogil=True, cache=True)
+def _add_pieces(
+    pieces: Any, spans: Any, codes: Any, r: Any, g: Any, b: Any, fixed: Any, words: Any
+) -> None:
+    """Add each span's part within a piece (place, first span, last span, left, right)."""
+    for p in range(len(pieces)):
+        place, left, right = pieces[p, 0], pieces[p, 3], pieces[p, 4]
+        for k in range(pieces[p, 1], pieces[p, 2]):
+            start, stop = max(spans[k, 2], left), min(spans[k, 3], right)
+            if start < stop:
+                mine = words[spans[k, 0]]
+                mine[4] += stop - start
+                add_codes(codes, r, g, b, fixed, place + start - left, stop - start, mine)
+
+
+@njit(nogil=True, cache=True)
 def tally_spans(job: Any, spans: Any, lattice: Any, floats: Any, words: Any, sample: Any) -> bool:
     """Add spans (region, row, start, stop), sorted by row, to the regions' rows of `words`.
 
     A row is classified once between its first start and its last stop, however many regions
-    share it. False if a value is out of range.
+    share it; pieces of several short rows share a block. False if a value is out of range.
     """
     address, stride, channels = job[0], job[1], job[4]
     form, f, form2, f2, two = lattice[0], floats[0], lattice[-1], floats[-1], len(lattice) == 2
     r, g, b, codes, second, fixed, spare = _scratch(sample)
-    last = 0
-    while last < len(spans):
-        row, first = spans[last, 1], last
-        left, right = spans[last, 2], spans[last, 3]
-        while last < len(spans) and spans[last, 1] == row:
-            left, right = min(left, spans[last, 2]), max(right, spans[last, 3])
-            last += 1
-        for start in range(left, right, BLOCK):
-            n = min(BLOCK, right - start)
-            at = address + row * stride + start * channels * sample.itemsize
-            source = row_at(at, n * channels, sample.dtype)
-            _split(source, channels, n, r, g, b, np.uint64(0))
-            if not in_range(r, g, b, n, f[11]):
+    pieces = np.empty((BLOCK, 5), np.int64)
+    count, filled, last = 0, 0, 0
+    left, right, first, row = 0, 0, 0, 0
+    while True:
+        while left >= right and last < len(spans):
+            first, row = last, spans[last, 1]
+            left, right = spans[last, 2], spans[last, 3]
+            while last < len(spans) and spans[last, 1] == row:
+                left, right = min(left, spans[last, 2]), max(right, spans[last, 3])
+                last += 1
+        n = min(BLOCK, max(0, right - left))
+        if filled and (n == 0 or filled + n > BLOCK):
+            if not in_range(r, g, b, filled, f[11]):
                 return False
-            block_codes(r, g, b, n, form, f, codes, fixed, spare)
+            block_codes(r, g, b, filled, form, f, codes, fixed, spare)
             if two:
-                block_codes(r, g, b, n, form2, f2, second, fixed, spare)
-                _stain(codes, second, n)
-            for k in range(first, last):
-                begin, end = max(spans[k, 2] - start, 0), min(spans[k, 3] - start, n)
-                if begin < end:
-                    mine = words[spans[k, 0]]
-                    mine[4] += end - begin
-                    add_codes(codes, r, g, b, fixed, begin, end - begin, mine)
-    return True
+                block_codes(r, g, b, filled, form2, f2, second, fixed, spare)
+                _stain(codes, second, filled)
+            _add_pieces(pieces[:count], spans, codes, r, g, b, fixed, words)
+            count, filled = 0, 0
+        if n == 0:
+            return True
+        at = address + row * stride + left * channels * sample.itemsize
+        _split(row_at(at, n * channels, sample.dtype), channels, n, r, g, b, np.uint64(filled))
+        pieces[count, 0], pieces[count, 1], pieces[count, 2] = filled, first, last
+        pieces[count, 3], pieces[count, 4] = left, left + n
+        count, filled, left = count + 1, filled + n, left + n

@@ -165,29 +165,29 @@ def tally_spans(
         Rows for `Tally.from_ints`.
     """
     words = np.zeros((n_regions, WORDS), np.int64) if out is None else out
-    if len(spans) == 0:
-        return words
     spans = np.ascontiguousarray(spans, np.int32)
-    _check_spans(spans, block.shape, n_regions)
-    if (spans[1:, 1] < spans[:-1, 1]).any():
-        spans = spans[np.argsort(spans[:, 1], kind="stable")]
-    block = _native_rows(block)
+    if spans.ndim != 2 or spans.shape[1] != 4:
+        raise ValueError(f"spans must have shape (n, 4), got {spans.shape}")
     height, width, channels = block.shape
+    state = kernels.spans_state(spans, n_regions, height, width)
+    if state == 1:
+        spans = spans[np.argsort(spans[:, 1], kind="stable")]
+    elif state == 2:
+        raise ValueError(
+            f"spans must lie in {n_regions} regions and a block of {height, width}, got (region, "
+            f"row, start, stop) from {spans.min(0).tolist()} to {spans.max(0).tolist()}"
+        )
+    block = _native_rows(block)
+    if rule.floating or rule.max_value < np.iinfo(block.dtype).max:
+        # Values that no region has may be anything.
+        inside = np.zeros((height, width, 1), np.bool_)
+        for _, row, start, stop in spans.tolist():
+            inside[row, start:stop] = True
+        block = np.where(inside, block, block.dtype.type(0))
     job = np.array((block.ctypes.data, block.strides[0], height, width, channels), np.int64)
     if not kernels.tally_spans(job, spans, *rule.tables, words, _sample(block.dtype)):
         _refuse(block, rule)
     return words
-
-
-def _check_spans(spans: NumpyArray, shape: tuple[int, ...], n_regions: int) -> None:
-    if spans.ndim != 2 or spans.shape[1] != 4:
-        raise ValueError(f"spans must have shape (n, 4), got {spans.shape}")
-    low, high = spans.min(0), spans.max(0)
-    if (low < 0).any() or (high > (n_regions - 1, shape[0] - 1, shape[1], shape[1])).any():
-        raise ValueError(
-            f"spans must lie in {n_regions} regions and a block of {shape[:2]}, "
-            f"got (region, row, start, stop) from {low.tolist()} to {high.tolist()}"
-        )
 
 
 def parts(image: NumpyArray, mask: NumpyArray | None, out: NumpyArray | None) -> Iterator[_Part]:
