@@ -24,7 +24,7 @@ import numpy as np
 
 from gpuseg._count_box import Job, Part, shifted
 from gpuseg._hsi import WORDS, Output, Parameters, Rule, Tally, rule_for
-from gpuseg.cluster import Cluster, connect
+from gpuseg.cluster import Cluster, Threads, connect
 from gpuseg.io.label_pyramid import Box, LabelPyramid
 from gpuseg.io.regions import Region, as_regions
 from gpuseg.io.slides import OnError, Slide, open_slide
@@ -34,7 +34,9 @@ Progress = Callable[[int, int, int, int], object]
 
 _BOX = 4096
 _SMALLEST_BOX = 512
-_BOXES_PER_WORKER = 16
+# So many boxes that the workers end at about the same time; but each costs some 3 ms through
+# distributed, as much as a few hundred thousand pixels.
+_BOXES_PER_THREAD, _BOXES_PER_PROCESS = 16, 8
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def _parts(
 ) -> Generator[tuple[Box, Part, bool], None, None]:
     """Parts of all boxes, those of an earlier run first."""
     if job.pyramid is None:
-        boxes = _boxes(job.slide, box_size, cluster.workers)
+        boxes = _boxes(job.slide, box_size, cluster)
     else:
         boxes = [shifted(box, job.corner) for box in job.pyramid.boxes()]
     if job.regions is not None:
@@ -182,9 +184,10 @@ def _parts(
                 progress(done, len(boxes), pixels, total)
 
 
-def _boxes(slide: Slide, size: int, workers: int) -> list[Box]:
-    """Boxes of at most `size`², so many that the workers end at about the same time."""
-    while len(boxes := slide.boxes(size)) < _BOXES_PER_WORKER * workers and size > _SMALLEST_BOX:
+def _boxes(slide: Slide, size: int, cluster: Cluster) -> list[Box]:
+    """Boxes of at most `size`², as many as keep all workers busy."""
+    each = _BOXES_PER_THREAD if isinstance(cluster, Threads) else _BOXES_PER_PROCESS
+    while len(boxes := slide.boxes(size)) < each * cluster.workers and size > _SMALLEST_BOX:
         size //= 2
     return boxes
 
