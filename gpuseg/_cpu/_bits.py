@@ -66,7 +66,7 @@ def _equal(typingctx: Any, image: Any, row: Any, x: Any, other_row: Any, other_x
     return types.uint64(image, *(types.int64,) * 4), codegen
 
 
-@numba.njit(nogil=True, inline="always")
+@numba.njit(nogil=True, forceinline=True)
 def differs(image: Any, row: int, word: int, value: Any) -> Any:
     """Where the pixels of a word of `row` differ from `value`; no bits beyond the row's end."""
     width = image.shape[1]
@@ -81,7 +81,7 @@ def differs(image: Any, row: int, word: int, value: Any) -> Any:
     return bits
 
 
-@numba.njit(nogil=True, inline="always")
+@numba.njit(nogil=True, forceinline=True)
 def equals(image: Any, row: int, other: int, word: int) -> Any:
     """Where the pixels of a word are the same in `row` and in row `other`."""
     width = image.shape[1]
@@ -97,7 +97,7 @@ def equals(image: Any, row: int, other: int, word: int) -> Any:
     return bits
 
 
-@numba.njit(nogil=True, inline="always")
+@numba.njit(nogil=True, forceinline=True)
 def equals_left(image: Any, row: int, other: int, word: int) -> Any:
     """Where the pixels of a word of `row` are the same as those one to the left in row `other`."""
     width = image.shape[1]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate, pairwise, product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -137,8 +137,8 @@ class _Packed:
     image: NumpyArray
     valued: bool
     words: tuple[NumpyArray, NumpyArray, NumpyArray]
-    geometry: tuple[NumpyArray, ...]
-    wraps_rows: bool
+    geometry: _Geometry
+    wrap: NumpyArray
     strips: list[_Strip]
     threads: int
 
@@ -172,7 +172,7 @@ def _pack(
         axes, wrap_axes = ([axis + 1 for axis in named] for named in (axes, wrap_axes))
     linked = image.ndim - 1 in axes
     rows, value, everything, valued = _pixels(image, background)
-    geometry = _geometry(image.shape, connectivity, axes, wrap_axes)
+    geometry = _geometry(image.shape, connectivity, axes)
     words = (-(-rows.shape[1] // 64),)
     base_dtype = np.int32 if image.size < 2**31 else np.int64
     bits, starts = (np.empty(rows.shape[:1] + words, np.uint64) for _ in range(2))
@@ -183,8 +183,8 @@ def _pack(
         valued,
         (bits, starts, base),
         geometry,
-        image.ndim - 1 in wrap_axes,
-        _strips(rows.shape[0], workers, geometry),
+        np.array([axis in wrap_axes for axis in range(image.ndim)]),
+        _strips(rows.shape[0], workers, int(np.abs(geometry.jumps).max(initial=0))),
         workers,
     )
 
@@ -216,50 +216,48 @@ def _pixels(image: NumpyArray, background: int) -> tuple[NumpyArray, Any, bool, 
     return rows.view(unsigned), value, everything, valued
 
 
-def _geometry(
-    shape: tuple[int, ...], connectivity: int, axes: Sequence[int], wrap_axes: Sequence[int]
-) -> tuple[NumpyArray, ...]:
-    """How rows neighbour each other, as arrays for `runs.connect`.
+class _Geometry(NamedTuple):
+    """How rows neighbour each other, as `runs.connect` takes it.
 
-    The shape of the array of rows, which of its axes wrap, the steps to neighbours that come before
-    a row, whether these may also be diagonal along the row, and for each step the steps that leave
-    out one of its axes (their number, and they).
+    The shape of the array of rows; the steps to neighbours that come before a row; whether these
+    may also be diagonal along the row; how far each is in raster order, followed by the rows that
+    lie between (those that leave out one axis of the step); and how many these are.
     """
+
+    shape: NumpyArray
+    steps: NumpyArray
+    diagonal: NumpyArray
+    jumps: NumpyArray
+    vias: NumpyArray
+
+
+def _geometry(shape: tuple[int, ...], connectivity: int, axes: Sequence[int]) -> _Geometry:
     above = len(shape) - 1
     spans = [(-1, 0, 1) if axis in axes else (0,) for axis in range(above)]
-    steps = [
+    found = [
         step
         for step in product(*spans)
         if step < (0,) * above and np.count_nonzero(step) <= connectivity
     ]
-    lengths = np.array([np.count_nonzero(step) for step in steps], np.int64)
-    between = np.zeros((len(steps), above, above), np.int64)
+    rows = np.array(shape[:-1], np.int64)
+    strides = np.cumprod(np.append(rows[1:], 1)[::-1])[::-1]
+    steps = np.array(found, np.int64).reshape(len(found), above)
+    lengths = np.count_nonzero(steps, axis=1)
+    jumps = np.zeros((len(steps), 1 + above), np.int64)
     for k, step in enumerate(steps):
+        jumps[k, 0] = step @ strides
         for v, axis in enumerate(np.flatnonzero(step)):
-            between[k, v] = step
-            between[k, v, axis] = 0
-    return (
-        np.array(shape[:-1], np.int64),
-        np.array([axis in wrap_axes for axis in range(above)], bool),
-        np.array(steps, np.int64).reshape(len(steps), above),
-        (lengths < connectivity) & (above in axes),
-        np.where(lengths > 1, lengths, 0),
-        between,
-    )
+            jumps[k, v + 1] = jumps[k, 0] - step[axis] * strides[axis]
+    diagonal = (lengths < connectivity) & (above in axes)
+    return _Geometry(rows, steps, diagonal, jumps, np.where(lengths > 1, lengths, 0))
 
 
-def _strips(rows: int, workers: int, geometry: tuple[NumpyArray, ...]) -> list[_Strip]:
-    """Strips of rows, thick enough that their seams are few."""
-    shape, wrap, steps = geometry[:3]
-    strides = np.cumprod(np.append(shape[1:], 1)[::-1])[::-1]
-    reach = 1 + int(np.abs(steps @ strides).max(initial=0))
-    wanted = 1 if workers == 1 else min(workers * _STRIPS_PER_THREAD, rows // (8 * reach))
+def _strips(rows: int, workers: int, reach: int) -> list[_Strip]:
+    """Strips of rows, thick enough that their seams (`reach` rows) are few."""
+    wanted = 1 if workers == 1 else min(workers * _STRIPS_PER_THREAD, rows // (8 * reach + 8))
     count = max(min(workers, rows), wanted)
     cuts = [rows * k // count for k in range(count + 1)]
-    return [
-        _Strip(first, last, last if wrap.any() else min(first + reach, last))
-        for first, last in pairwise(cuts)
-    ]
+    return [_Strip(first, last, min(first + reach, last)) for first, last in pairwise(cuts)]
 
 
 def _solve(packed: _Packed, parent: NumpyArray, ends: Sequence[int]) -> int:
@@ -277,8 +275,8 @@ def _solve(packed: _Packed, parent: NumpyArray, ends: Sequence[int]) -> int:
     for strip in strips if len(strips) > 1 else ():
         span = (strip.first, strip.seam, strip.first, strip.last)
         runs.connect(*rows, parent, *packed.geometry, *span, True)
-    if packed.wraps_rows:
-        runs.join_ends(*rows, parent, *packed.geometry[:4])
+    if packed.wrap.any():
+        runs.connect_ends(*rows, parent, *packed.geometry[:3], packed.wrap)
     roots = packed.each(lambda s: runs.count_roots(parent, s.begin, s.end))
     for strip, before in zip(strips, accumulate(roots, initial=0), strict=False):
         strip.before = before
