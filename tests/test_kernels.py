@@ -18,7 +18,9 @@ REGISTERS = 96
 
 
 @pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
-@pytest.mark.parametrize("build", BUILDS, ids=lambda build: " ".join((build.name, *build.options)))
+@pytest.mark.parametrize(
+    "build", BUILDS, ids=lambda build: " ".join((build.name, *build.options, *build.instances[:1]))
+)
 def test_compiles_without_warnings_or_spills(build: Build, architecture: str):
     kernels = nvrtc.compile_build(build, architecture)
     assert kernels

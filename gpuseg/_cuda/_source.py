@@ -1,9 +1,11 @@
 """Find, join and compile `kernels/*.cu`.
 
-The text of `common.cuh` is joined in front of each kernel file: CuPy's cache key covers the
-source text but no included header, so an edited header would otherwise run the old binary.
+The text of `common.cuh` is joined in front of each kernel file, and that of other headers put where
+they are included: CuPy's cache key covers the source text but no included header, so an edited
+header would otherwise run the old binary.
 """
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +24,20 @@ def kernels_folder() -> Path:
 
 
 def source(name: str) -> str:
-    """CUDA text of kernel file `name` with `common.cuh` in front; line numbers stay the file's."""
+    """CUDA text of kernel file `name` with its headers; line numbers stay the files' own."""
     folder = kernels_folder()
-    common = (folder / "common.cuh").read_text(encoding="utf-8")
     text = (folder / f"{name}.cu").read_text(encoding="utf-8")
-    return f'#line 1 "common.cuh"\n{common}\n#line 1 "{name}.cu"\n{text}'
+
+    def header(found: re.Match[str]) -> str:
+        line = text.count("\n", 0, found.start()) + 2
+        return f'{_marked(folder / found[1])}#line {line} "{name}.cu"'
+
+    joined = re.sub(r'^#include "(\w+\.cuh)"$', header, text, flags=re.MULTILINE)
+    return f'{_marked(folder / "common.cuh")}#line 1 "{name}.cu"\n{joined}'
+
+
+def _marked(path: Path) -> str:
+    return f'#line 1 "{path.name}"\n{path.read_text(encoding="utf-8")}\n'
 
 
 @cache
