@@ -145,7 +145,7 @@ def test_any_truncation_and_any_damage_gives_one_kind_of_error(slide_path, tmp_p
             except SlideError as error:
                 assert str(copy) in str(error)  # noqa: PT017
     assert 20 < opened < 150
-    assert not [record for record in caplog.records if record.name == "tifffile"]
+    assert not [record for record in caplog.records if record.name in ("tifffile", "imagecodecs")]
 
 
 def test_no_descriptors_are_left_open(slide_path, tmp_path):
@@ -208,6 +208,26 @@ def test_damaged_plain_images_are_errors(tmp_path):
         os.truncate(path, 20)
         with pytest.raises(SlideError, match=rf"a\.{suffix}: "):
             open_slide(path)
+
+
+def test_png_checksums_are_compared(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(smooth_image(60, 50)).save(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IDAT") + 900] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(SlideError, match="the checksum of its IDAT chunk is wrong"):
+        whole(path)
+
+
+def test_headers_that_contradict_their_tiles(tmp_path):
+    path = write_pyramid(tmp_path / "a.tif", smooth_image(64, 64), compression="webp", levels=1)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages[0].tags["BitsPerSample"].overwrite((16, 16, 16))
+    with pytest.raises(
+        SlideError, match=r"it holds .* of uint8, but the header claims 3 of uint16"
+    ):
+        whole(path)
 
 
 def test_ranges_merge():

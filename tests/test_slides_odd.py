@@ -81,7 +81,7 @@ def test_odd_files_read_as_others_read_them(test_data):
         else:
             counts["differs as documented"] += 1
     assert not strange
-    assert counts["differs as documented"] < 0.1 * counts["equal"]
+    assert counts["differs as documented"] < 0.15 * counts["equal"]
     assert counts["refused"] < 0.2 * counts["equal"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,12 +68,12 @@ class OmeZarrReader:
         for row, column in positions:
             rows = slice(row * tall, min((row + 1) * tall, height))
             columns = slice(column * wide, min((column + 1) * wide, width))
+            answer: NumpyArray | TileError
             try:
-                pixels = self._pixels(self._arrays[level], rows, columns)
+                answer = self._pixels(self._arrays[level], rows, columns)
             except Exception as error:  # stores and codecs raise whatever they please
-                yield TileError(f"{type(error).__name__}: {error}")
-            else:
-                yield pixels
+                answer = TileError(f"{type(error).__name__}: {error}")
+            yield answer
 
     def _pixels(self, array: Any, rows: slice, columns: slice) -> NumpyArray:
         index = tuple(
@@ -90,7 +91,9 @@ class OmeZarrReader:
 
     def close(self) -> None:
         """Close the store (a zip file stays open otherwise)."""
-        self._store.close()
+        # zarr opens a zip file late: one that turned out to be none has nothing to close.
+        with contextlib.suppress(AttributeError):
+            self._store.close()
 
 
 def _open_store(name: str) -> Any:

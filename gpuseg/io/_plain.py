@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from gpuseg.io import _jpeg
 from gpuseg.io._bytes import ByteSource
 from gpuseg.io._plain_headers import Header, read_header
+from gpuseg.io._quiet import quiet
 from gpuseg.io._reader import Facts, Grid, SlideError, TileError, check_decode_size
 from gpuseg.typing import NumpyArray
 
@@ -80,7 +82,8 @@ class PlainReader:
                 try:
                     self._image = self._decode()
                 except TileError as error:
-                    self._image = error
+                    # A new one: a traceback would keep the file's bytes alive.
+                    self._image = TileError(*error.args)
             return self._image
 
     def _decode(self) -> NumpyArray:
@@ -90,7 +93,10 @@ class PlainReader:
             if header.format == "JPEG":
                 pixels = _decode_jpeg(data)
             else:
-                pixels = _DECODERS[header.format](data)
+                if header.format == "PNG":
+                    _check_png(data)
+                with quiet():
+                    pixels = _DECODERS[header.format](data)
         except TileError:
             raise
         except Exception as error:  # codecs raise whatever damage leads them to
@@ -126,6 +132,23 @@ def _decode_jpeg(data: bytes) -> NumpyArray:
     _jpeg.check_end(data)
     pixels: NumpyArray = imagecodecs.jpeg_decode(data)
     return pixels
+
+
+def _check_png(data: bytes) -> None:
+    """Compare the checksums: imagecodecs does so, too, but never frees a damaged image."""
+    position = 8
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        kind, end = data[position + 4 : position + 8], position + 8 + length
+        # Damage in an ancillary chunk (a text, a date) leaves the pixels what they are.
+        if kind[:1].isupper() and zlib.crc32(
+            memoryview(data)[position + 4 : end]
+        ) != int.from_bytes(data[end : end + 4], "big"):
+            raise TileError(f"corrupted PNG: the checksum of its {kind.decode()} chunk is wrong")
+        if kind == b"IEND":
+            return
+        position = end + 4
+    raise TileError("corrupted PNG: it ends before its last chunk")
 
 
 def _conform(pixels: Any, facts: Facts) -> NumpyArray:

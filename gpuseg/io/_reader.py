@@ -99,7 +99,7 @@ def check_decode_size(name: str, what: str, shape: tuple[int, ...], dtype: np.dt
     for length in shape:
         size *= length
     extent = " × ".join(map(str, shape))
-    if size <= 0:
+    if min(shape) <= 0:
         raise SlideError(f"{name}: the header claims {what} of {extent}: there are no pixels")
     if size > MAX_DECODE_BYTES:
         raise SlideError(

@@ -95,4 +95,7 @@ def to_rgb8(pixels: NumpyArray) -> NumpyArray:
     if pixels.dtype == np.uint8:
         return pixels
     top = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1
-    return np.nan_to_num(np.clip(pixels / top, 0, 1) * 255 + 0.5).astype(np.uint8)
+    # Clipped before anything that could overflow; NaN is black.
+    shares = np.clip(np.nan_to_num(pixels, nan=0.0), 0, top) / top
+    rgb: NumpyArray = (shares * 255 + 0.5).astype(np.uint8)
+    return rgb

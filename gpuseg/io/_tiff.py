@@ -81,10 +81,13 @@ class TiffReader:
             if all(offset == 0 or length == 0 for offset, length in ranges[part]):
                 yield None
                 continue
+            answer: NumpyArray | TileError
             try:
-                yield self._decode(chosen, index, data, ranges[part])
+                answer = self._decode(chosen, index, data, ranges[part])
             except TileError as error:
-                yield error
+                # A new one: a traceback would keep this frame, and so the tile's bytes, alive.
+                answer = TileError(*error.args)
+            yield answer
 
     def _decode(
         self, level: TiffLevel, index: int, data: list[Any], wanted: list[tuple[int, int]]
@@ -96,7 +99,13 @@ class TiffReader:
                     f"its {length} bytes at {offset} are not all in the file, which has "
                     f"{self._source.size}"
                 )
-            parts.append(plane.decode(piece, index))
+            part = plane.decode(piece, index)
+            if part.dtype != level.stored or part.shape[2:] != (level.samples,):
+                raise TileError(
+                    f"it holds {part.shape[2:]} samples of {part.dtype}, but the header claims "
+                    f"{level.samples} of {level.stored}"
+                )
+            parts.append(part)
         if len({part.shape[:2] for part in parts}) > 1:
             raise TileError("its channels decode to different sizes")
         pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
@@ -143,9 +152,9 @@ def _level(source: ByteSource, pages: list[Any]) -> TiffLevel:
         np.dtype(page.dtype),
     )
     planes = [plane for each in pages for plane in _planes(source, each, grid)]
-    if not page.is_tiled:
-        return in_pieces(TiffLevel(grid, tuple(planes), finish), page)
-    return TiffLevel(grid, tuple(planes), finish)
+    samples = 1 if page.planarconfig == 2 else int(page.samplesperpixel)
+    level = TiffLevel(grid, tuple(planes), np.dtype(page.dtype), samples, finish)
+    return level if page.is_tiled else in_pieces(level, page)
 
 
 def _grid(source: ByteSource, page: Any) -> Grid:

@@ -61,8 +61,7 @@ def make_finish(name: str, page: Any, channels: int) -> Finish:
     if photometric in (MINISWHITE, MINISBLACK) and samples <= 2 and channels == 1:
         return _grey(dtype, samples, page, photometric == MINISWHITE)
     if photometric in (MINISWHITE, MINISBLACK) or (photometric == RGB and samples >= 3):
-        few = isinstance(page.bitspersample, int) and page.bitspersample < 8 and dtype.kind == "u"
-        return Finish(dtype, samples * channels, _widen(page.bitspersample) if few else _same)
+        return Finish(_widened(dtype), samples * channels, _widen(dtype, page.bitspersample))
     if photometric == PALETTE and channels == 1:
         return _palette(name, dtype, page)
     if photometric == YCBCR and samples == 3 and page.compression in _CONVERTED:
@@ -79,31 +78,35 @@ def _same(pixels: NumpyArray) -> NumpyArray:
     return pixels
 
 
-def _widen(bits: int) -> Callable[[NumpyArray], NumpyArray]:
+def _widened(dtype: np.dtype) -> np.dtype:
+    return np.dtype(np.uint8) if dtype.kind == "b" else dtype
+
+
+def _widen(dtype: np.dtype, bits: Any) -> Callable[[NumpyArray], NumpyArray]:
     """0…2^bits − 1 to 0…255, as Pillow does; 10 to 15 bits stay, as instruments give them."""
+    if dtype.kind == "b":
+        return lambda pixels: pixels.astype(np.uint8) * np.uint8(255)
+    if dtype.kind != "u" or not isinstance(bits, int) or bits >= 8:
+        return _same
     top = (1 << bits) - 1
     table = ((np.arange(1 << bits) * 255 + top // 2) // top).astype(np.uint8)
     return lambda pixels: table[pixels]
 
 
 def _grey(dtype: np.dtype, samples: int, page: Any, inverted: bool) -> Finish:
-    bits = page.bitspersample
-    bilevel = dtype.kind == "b"
-    widen = _widen(bits) if dtype.kind == "u" and bits < 8 else _same
+    widen, kept = _widen(dtype, page.bitspersample), _widened(dtype)
     # Floats and signed integers have no white to subtract from; Pillow leaves them, too.
-    top = (1 << max(bits, 8)) - 1 if dtype.kind == "u" else 0
+    top = (1 << max(page.bitspersample, 8)) - 1 if kept.kind == "u" and inverted else None
 
     def convert(pixels: NumpyArray) -> NumpyArray:
         pixels = widen(pixels)
         grey = pixels[..., :1]
-        if bilevel:
-            grey = np.where(grey ^ inverted, np.uint8(255), np.uint8(0))
-        elif inverted and dtype.kind == "u":
-            grey = dtype.type(top) - grey
+        if top is not None:
+            grey = kept.type(top) - grey
         alpha = (pixels[..., 1:2],) if samples == 2 else ()
         return np.concatenate((grey, grey, grey, *alpha), axis=-1)
 
-    return Finish(np.dtype(np.uint8) if bilevel else dtype, samples + 2, convert)
+    return Finish(kept, samples + 2, convert)
 
 
 def _palette(name: str, dtype: np.dtype, page: Any) -> Finish:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from imagecodecs import bitorder_decode
+
 from gpuseg.io import _jpeg
+from gpuseg.io._quiet import quiet
 from gpuseg.io._reader import TileError
 from gpuseg.typing import NumpyArray
 
 # Samples (height, width, samples) of a tile's bytes and its number in the page.
 Decode: TypeAlias = Callable[[bytes, int], NumpyArray]
 
+_LZW = 5
+_FAX = (2, 3, 4)
 _JPEG = (7, 33007)
 
 
@@ -27,7 +32,38 @@ def make_decoder(page: Any) -> Decode:
             and page.photometric in (2, 6)
         )
         return _jpeg_decoder(page, tables, fast)
-    return _tifffile_decoder(page, tables)
+    return _lzw_decoder(page) if page.compression == _LZW else _tifffile_decoder(page, tables)
+
+
+def _lzw_decoder(page: Any) -> Decode:
+    """Our LZW before tifffile's predictor: imagecodecs' crashes on some damaged streams."""
+    from gpuseg._cpu import lzw
+
+    reverse = page.fillorder == 2
+    page.compression, page.fillorder = 1, 1
+    for cached in ("hash", "decode"):
+        page.__dict__.pop(cached, None)
+    general = _tifffile_decoder(page, b"")
+    samples = 1 if page.planarconfig == 2 else int(page.samplesperpixel)
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
+    width = int(page.tilewidth if page.is_tiled else page.imagewidth)
+    height = int(page.tilelength if page.is_tiled else page.rowsperstrip)
+    strips = -(-page.imagelength // height)
+    row_bytes = -(-width * samples * bits // 8)
+
+    def decode(data: bytes, index: int) -> NumpyArray:
+        rows = height
+        if not page.is_tiled and index % strips == strips - 1:
+            rows = page.imagelength - (strips - 1) * height
+        try:
+            unpacked = lzw.decode(
+                bytes(bitorder_decode(data)) if reverse else data, rows * row_bytes
+            )
+        except ValueError as error:
+            raise TileError(str(error)) from error
+        return general(unpacked, index)
+
+    return decode
 
 
 def _jpeg_decoder(page: Any, tables: bytes, fast: bool) -> Decode:
@@ -60,17 +96,20 @@ def _jpeg_limit(page: Any) -> tuple[int, int]:
 
 def _tifffile_decoder(page: Any, tables: bytes) -> Decode:
     function = page.decode
+    fax = page.compression in _FAX and page.bitspersample == 1
     header = page.jpegheader
     options = {"jpegtables": tables or None, "jpegheader": header} if tables or header else {}
 
     def decode(data: bytes, index: int) -> NumpyArray:
         try:
-            pixels = function(data, index, **options)[0]
+            with quiet():
+                pixels = function(data, index, **options)[0]
         except Exception as error:  # codecs raise whatever damage leads them to
             raise TileError(f"{type(error).__name__}: {error}") from error
         if pixels is None or pixels.shape[0] != 1:
             raise TileError("it decodes to nothing that is an image")
-        decoded: NumpyArray = pixels[0]
+        # The fax decoders give bits as bytes.
+        decoded: NumpyArray = pixels[0].astype(bool) if fax else pixels[0]
         return decoded
 
     return decode

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, Literal
 
 import tifffile
 
 from gpuseg.io._bytes import ByteSource
+from gpuseg.io._quiet import quiet
 from gpuseg.io._reader import SlideError
 
 # A pyramid has few directories; stacks have thousands, and a damaged chain may be endless.
@@ -24,12 +23,6 @@ _FOREIGN = {
     "is_philips": "Philips",
 }
 
-_silent: ContextVar[bool] = ContextVar("silent", default=False)
-
-
-def _not_silenced(record: logging.LogRecord) -> bool:
-    return not _silent.get()
-
 
 @contextmanager
 def parsing(source: ByteSource) -> Iterator[tifffile.TiffFile]:
@@ -38,12 +31,8 @@ def parsing(source: ByteSource) -> Iterator[tifffile.TiffFile]:
     tifffile logs what it repairs and raises whatever a damaged file leads it to (TypeError,
     ZeroDivisionError, MemoryError, …); in here neither reaches the caller.
     """
-    logger = logging.getLogger("tifffile")
-    if _not_silenced not in logger.filters:
-        logger.addFilter(_not_silenced)
-    token = _silent.set(True)
     try:
-        with source.open() as stream:
+        with quiet(), source.open() as stream:
             _check_directory(source, stream.read(16))
             stream.seek(0)
             # No useframes: a frame inherits what a pyramid's page must say itself.
@@ -54,8 +43,6 @@ def parsing(source: ByteSource) -> Iterator[tifffile.TiffFile]:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise SlideError(f"{source.name}: not a readable TIFF: {reason}") from error
-    finally:
-        _silent.reset(token)
 
 
 def _check_directory(source: ByteSource, header: bytes) -> None:

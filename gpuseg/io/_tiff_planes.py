@@ -28,10 +28,15 @@ class Plane:
 
 @dataclass(frozen=True)
 class TiffLevel:
-    """One resolution: where its tiles are and how they become pixels."""
+    """One resolution: where its tiles are, and how they become pixels.
+
+    Each plane decodes to `samples` of type `stored` a pixel; `finish` makes channels of them.
+    """
 
     grid: Grid
     planes: tuple[Plane, ...]
+    stored: np.dtype
+    samples: int
     finish: Finish
 
 
