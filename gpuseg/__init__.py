@@ -4,7 +4,15 @@ import importlib
 from typing import Any
 
 # Imported on first use: `import gpuseg` itself touches neither cupy, dask nor numba.
-_SUBMODULES = ("cluster", "io", "measure", "ndmeasure", "positive_pixel_count")
+_SUBMODULES = (
+    "cluster",
+    "io",
+    "measure",
+    "morphology",
+    "ndmeasure",
+    "positive_pixel_count",
+    "segmentation",
+)
 
 __all__ = ["__version__", *_SUBMODULES]
 

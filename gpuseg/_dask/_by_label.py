@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import dask.array as da
@@ -26,7 +28,7 @@ def align(labels: Array, image: Array | None, thinnest: int = 1) -> tuple[Array,
         labels = da.from_array(labels, chunks=image.chunks[: labels.ndim], asarray=False)
     labels = labels.rechunk(
         tuple(
-            ensure_minimum_chunksize(thinnest, sizes) if sum(sizes) >= thinnest else sizes
+            ensure_minimum_chunksize(thinnest, sizes) if sum(sizes) >= thinnest else (sum(sizes),)
             for sizes in labels.chunks
         )
     )
@@ -60,17 +62,81 @@ def merge_tree(graph: Graph, keys: list[Any], merge: Callable[..., Any], name: s
     return keys[0]
 
 
-def as_array(graph: Graph, name: str, sources: Sequence[Array], shape: Index, dtype: Any) -> Array:
+def as_array(
+    graph: Graph, name: str, sources: Sequence[Array], shape: Sequence[float], dtype: Any
+) -> Array:
     """Array of one chunk whose task is in `graph` under (name, 0, ...)."""
-    layers = HighLevelGraph.from_collections(name, graph, dependencies=sources)
     chunks = tuple((size,) for size in shape)
-    return da.Array(layers, name, chunks, meta=np.empty((0,) * len(shape), dtype))
+    meta = np.empty((0,) * len(shape), dtype)
+    return da.Array(layers(graph, name, sources), name, chunks, meta=meta)
+
+
+def layers(graph: Graph, name: str, sources: Sequence[Array]) -> HighLevelGraph:
+    """The graph as a layer on those of its sources."""
+    return HighLevelGraph.from_collections(name, graph, dependencies=sources)
 
 
 def from_task(
-    function: Callable[..., Any], sources: Sequence[Array], shape: Index, dtype: Any
+    function: Callable[..., Any], sources: Sequence[Array], shape: Sequence[float], dtype: Any
 ) -> Array:
     """Array of one chunk: `function` of the only chunk of each source."""
     name = f"by-label-{tokenize(function, [source.name for source in sources])}"
     keys = [(source.name, *(0,) * source.ndim) for source in sources]
     return as_array({(name, *(0,) * len(shape)): (function, *keys)}, name, sources, shape, dtype)
+
+
+def rims(
+    graph: Graph, labels: Array, halo: int, name: str
+) -> Callable[[Index], tuple[list[Index], list[Any]]]:
+    """Add a task to each chunk that copies its rim.
+
+    Returns what gives, for a chunk, the offsets to the chunks around it and the keys of their rims.
+    """
+    if halo:
+        for index in np.ndindex(labels.numblocks):
+            graph[name, *index] = (partial(_rim, halo=halo), (labels.name, *index))
+
+    def around(index: Index) -> tuple[list[Index], list[Any]]:
+        offsets, keys = [], []
+        for offset in itertools.product((-1, 0, 1), repeat=labels.ndim if halo else 0):
+            at = tuple(i + step for i, step in zip(index, offset, strict=False))
+            inside = all(0 <= i < n for i, n in zip(at, labels.numblocks, strict=False))
+            if any(offset) and inside:
+                offsets.append(offset)
+                keys.append((name, *at))
+        return offsets, keys
+
+    return around
+
+
+def _rim(labels: Array, *, halo: int) -> dict[Index, Array]:
+    """Copies of the outer `halo` pixels towards each neighbour."""
+    sides = {-1: slice(None, halo), 0: slice(None), 1: slice(-halo, None)}
+    return {
+        offset: labels[tuple(sides[step] for step in offset)].copy()
+        for offset in itertools.product((-1, 0, 1), repeat=labels.ndim)
+        if any(offset)
+    }
+
+
+def surrounded(
+    labels: Array, halo: int, offsets: list[Index], rims: list[dict[Index, Array]]
+) -> tuple[Array, list[tuple[int, int]]]:
+    """Labels with what the neighbours hold around them, and how much that is on each side."""
+    sides = [{offset[axis] for offset in offsets} for axis in range(labels.ndim)]
+    widths = [(halo * (-1 in side), halo * (1 in side)) for side in sides]
+    if not offsets:
+        return labels, widths
+    shape = tuple(a + size + b for (a, b), size in zip(widths, labels.shape, strict=True))
+    around = np.zeros_like(labels, shape=shape)
+
+    def place(offset: Index) -> tuple[slice, ...]:
+        return tuple(
+            (slice(0, before), slice(before, before + size), slice(before + size, None))[step + 1]
+            for step, (before, _), size in zip(offset, widths, labels.shape, strict=True)
+        )
+
+    around[place((0,) * labels.ndim)] = labels
+    for offset, rim in zip(offsets, rims, strict=True):
+        around[place(offset)] = rim[tuple(-step for step in offset)]
+    return around, widths

@@ -8,8 +8,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -60,64 +59,18 @@ def measured(labels: Array, image: Array | None, plan: Plan) -> Array:
     labels, image = by_label.align(labels, image if plan.channels else None, max(1, plan.halo))
     token = tokenize(labels.name, None if image is None else image.name, plan)
     graph: by_label.Graph = {}
+    around = by_label.rims(graph, labels, plan.halo, f"regionprops-rim-{token}")
     keys = []
     for index, origin, label_key, image_key in by_label.blocks(labels, image):
-        around = list(_neighbours(index, labels.numblocks)) if plan.halo else []
-        if around:
-            graph[f"regionprops-rim-{token}", *index] = (_rim, label_key, plan.halo)
-        rims = [(f"regionprops-rim-{token}", *neighbour) for _, neighbour in around]
-        task = partial(_measure, plan=plan, origin=origin, offsets=[offset for offset, _ in around])
+        offsets, rim_keys = around(index)
+        task = partial(_measure, plan=plan, origin=origin, offsets=offsets)
         keys.append((f"regionprops-chunk-{token}", *index))
-        graph[keys[-1]] = (task, label_key, image_key, rims)
+        graph[keys[-1]] = (task, label_key, image_key, rim_keys)
     name = f"regionprops-{token}"
     last = by_label.merge_tree(graph, keys, merge, f"regionprops-merge-{token}")
     graph[name, 0] = (_boxed, last)
     sources = [labels] if image is None else [labels, image]
     return by_label.as_array(graph, name, sources, (1,), object)
-
-
-def _neighbours(index: Index, numblocks: Index) -> Iterator[tuple[Index, Index]]:
-    """Offsets to the chunks around one, and their indices."""
-    for offset in itertools.product((-1, 0, 1), repeat=len(index)):
-        neighbour = tuple(i + step for i, step in zip(index, offset, strict=True))
-        inside = all(0 <= i < count for i, count in zip(neighbour, numblocks, strict=True))
-        if any(offset) and inside:
-            yield offset, neighbour
-
-
-def _rim(labels: Array, halo: int) -> dict[Index, Array]:
-    """Copies of the outer `halo` pixels towards each neighbour."""
-    sides = {-1: slice(None, halo), 0: slice(None), 1: slice(-halo, None)}
-    return {
-        offset: labels[tuple(sides[step] for step in offset)].copy()
-        for offset in itertools.product((-1, 0, 1), repeat=labels.ndim)
-        if any(offset)
-    }
-
-
-def _surrounded(
-    labels: Array, halo: int, offsets: list[Index], rims: list[dict[Index, Array]]
-) -> tuple[Array, list[tuple[int, int]]]:
-    """Labels with what the neighbours hold around them, and how much that is on each side."""
-    sides = [{offset[axis] for offset in offsets} for axis in range(labels.ndim)]
-    widths = [(halo * (-1 in side), halo * (1 in side)) for side in sides]
-    shape = tuple(a + size + b for (a, b), size in zip(widths, labels.shape, strict=True))
-    around = np.zeros_like(labels, shape=shape)
-
-    def place(offset: Index) -> tuple[slice, ...]:
-        return tuple(
-            slice(0, before)
-            if step < 0
-            else slice(before, before + size)
-            if step == 0
-            else slice(before + size, None)
-            for step, (before, _), size in zip(offset, widths, labels.shape, strict=True)
-        )
-
-    around[place((0,) * labels.ndim)] = labels
-    for offset, rim in zip(offsets, rims, strict=True):
-        around[place(offset)] = rim[tuple(-step for step in offset)]
-    return around, widths
 
 
 def _measure(
@@ -129,9 +82,7 @@ def _measure(
     origin: Index,
     offsets: list[Index],
 ) -> Rows:
-    halo = [(0, 0)] * labels.ndim
-    if rims:
-        labels, halo = _surrounded(labels, plan.halo, offsets, rims)
+    labels, halo = by_label.surrounded(labels, plan.halo, offsets, rims)
     with limit_threads(1):
         floor = implementation(labels, "regionprops")
         return floor.measure(labels, image, plan, origin=origin, halo=halo)

@@ -1,0 +1,249 @@
+"""Tools on label images: look labels up, find small and touching ones, widen them, outline them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from gpuseg._backend import threads
+from gpuseg._cpu import regionprops
+from gpuseg._region_rows import Plan, Rows
+from gpuseg.typing import NumpyArray
+
+# Fewer pixels a thread than this cost more to hand out than to look up.
+_THREAD_PIXELS = 1 << 18
+# Distances take 32 bytes a pixel: strips of this many keep that out of the image's size.
+_EXPAND_PIXELS = 1 << 21
+# A lookup table of this many entries is always worth it; a larger one where it is no larger than
+# the labels. It is five times as fast as a binary search.
+_TABLE = 1 << 16
+
+
+def present(labels: NumpyArray) -> NumpyArray:
+    """Labels above 0, in increasing order (int64)."""
+    return present_in(regionprops.measure(labels, None, Plan(labels.shape, frozenset())))
+
+
+def present_in(rows: Rows) -> NumpyArray:
+    """Labels of rows, none of which may be negative."""
+    if rows.lowest < 0:
+        raise ValueError(f"labels must not be negative, got {rows.lowest}")
+    return rows.labels
+
+
+def small(labels: NumpyArray, max_size: int) -> NumpyArray:
+    """Labels of at most `max_size` pixels, in increasing order (int64)."""
+    return small_in(regionprops.measure(labels, None, Plan(labels.shape, frozenset())), max_size)
+
+
+def small_in(rows: Rows, max_size: int) -> NumpyArray:
+    """Labels of rows that count at most `max_size` pixels."""
+    return present_in(rows)[rows.table[:, 0] <= max_size]
+
+
+def touching(labels: NumpyArray, width: int, mask: NumpyArray | None) -> NumpyArray:
+    """Labels, 0 among them, within `width` pixels of the border, or outside `mask`."""
+    if mask is not None:
+        return np.unique(labels[~mask]).astype(np.int64)
+    return border_labels(labels, width, (0,) * labels.ndim, labels.shape)
+
+
+def border_labels(
+    labels: NumpyArray, width: int, origin: Sequence[int], shape: Sequence[int]
+) -> NumpyArray:
+    """Labels, within `width` pixels of the whole's border, of a chunk that lies at `origin`."""
+    found = [np.empty(0, np.int64)]
+    for axis, (start, size) in enumerate(zip(origin, shape, strict=True)):
+        along = np.moveaxis(labels, axis, 0)
+        found.append(along[: max(0, width - start)].ravel())
+        found.append(along[max(0, size - width - start) :].ravel())
+    return np.unique(np.concatenate([np.unique(part).astype(np.int64) for part in found]))
+
+
+def member(labels: NumpyArray, ids: NumpyArray) -> NumpyArray:
+    """Whether each pixel's label is among `ids` (increasing int64)."""
+    return map_values(labels, ids, np.ones(ids.size, bool))
+
+
+def map_values(labels: NumpyArray, keys: NumpyArray, values: NumpyArray) -> NumpyArray:
+    """The value whose key (increasing int64) is the label; 0 where there is none."""
+    out = np.zeros(labels.shape, values.dtype)
+    if labels.size == 0 or keys.size == 0:
+        return out
+    flat = np.ascontiguousarray(labels, labels.dtype.newbyteorder("=")).reshape(-1)
+    if flat.dtype == np.uint64:
+        flat = flat.view(np.int64)  # those beyond are negative, and no key is
+    low, high = int(flat.min()), int(flat.max())
+    some = slice(np.searchsorted(keys, low), np.searchsorted(keys, high, "right"))
+    keys, values = keys[some], values[some]
+    span = int(keys[-1]) - int(keys[0]) + 1 if keys.size else 0
+    if span <= max(flat.size, _TABLE):
+        table = np.zeros(span, values.dtype)
+        table[keys - (keys[0] if span else 0)] = values
+        first = int(keys[0]) if span else 0
+
+        def work(a: int, b: int) -> None:
+            _look_up(flat[a:b], table, first, out.reshape(-1)[a:b])
+
+    else:
+
+        def work(a: int, b: int) -> None:
+            _search(flat[a:b], keys, values, out.reshape(-1)[a:b])
+
+    _strips(work, flat.size, max(1, min(threads(), flat.size // _THREAD_PIXELS)))
+    return out
+
+
+def _strips(work: Callable[[int, int], Any], size: int, parts: int) -> None:
+    """Call `work(start, stop)` over strips of `size` entries, by the threads given."""
+    edges = [size * i // parts for i in range(parts + 1)]
+    workers = min(threads(), parts)
+    if workers < 2:
+        for start, stop in pairwise(edges):
+            work(start, stop)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, edges[:-1], edges[1:]))
+
+
+@njit(nogil=True, cache=True)
+def _look_up(labels: NumpyArray, table: NumpyArray, first: int, out: NumpyArray) -> None:
+    for i in range(labels.size):
+        k = np.int64(labels[i]) - first
+        if 0 <= k < table.size:
+            out[i] = table[k]
+
+
+@njit(nogil=True, cache=True)
+def _search(labels: NumpyArray, keys: NumpyArray, values: NumpyArray, out: NumpyArray) -> None:
+    last, k, known = np.int64(0), np.int64(0), False
+    for i in range(labels.size):
+        label = np.int64(labels[i])
+        if i == 0 or label != last:
+            last = label
+            k = np.searchsorted(keys, label)
+            known = bool(k < keys.size and keys[k] == label)
+        if known:
+            out[i] = values[k]
+
+
+def expand(
+    labels: NumpyArray,
+    distance: float,
+    spacing: Sequence[float],
+    inner: Sequence[tuple[int, int]] | None = None,
+) -> NumpyArray:
+    """Labels of the nearest labelled pixel, no farther than `distance`.
+
+    Of several at one distance, the first in raster order. `inner` gives, for each axis, how many
+    pixels before and after are only looked at.
+    """
+    inner = inner or [(0, 0)] * labels.ndim
+    before, after = inner[0]
+    labels = np.ascontiguousarray(labels, labels.dtype.newbyteorder("="))
+    rows = labels.shape[0] - before - after
+    sides = tuple(slice(a, n - b) for (a, b), n in zip(inner[1:], labels.shape[1:], strict=True))
+    out = np.empty((rows, *(side.stop - side.start for side in sides)), labels.dtype)
+    reach = _reach(distance, spacing[0], labels.shape[0])
+
+    def work(start: int, stop: int) -> None:
+        low = max(0, before + start - reach)
+        strip = labels[low : before + stop + reach]
+        own = before + start - low
+        out[start:stop] = _expand(strip, distance, spacing)[
+            (slice(own, own + stop - start), *sides)
+        ]
+
+    if labels.size:
+        # Rows looked at beyond a strip's own cost less than half of it.
+        most = max(1, rows // max(1, 4 * reach))
+        _strips(work, rows, min(most, 1 + labels.size // _EXPAND_PIXELS))
+    return out
+
+
+def _reach(distance: float, step: float, size: int) -> int:
+    """Pixels along an axis that may be within `distance`."""
+    # One more pixel than rounding may have cost; what is too far is sorted out later.
+    return min(size, math.floor(distance / step + 1e-9)) if math.isfinite(distance) else size
+
+
+def _expand(labels: NumpyArray, distance: float, spacing: Sequence[float]) -> NumpyArray:
+    """Squared distances and sources, axis by axis from the last one (Felzenszwalb's order)."""
+    shape = labels.shape
+    squares = np.where(labels.ravel() != 0, 0.0, np.inf)
+    sources = np.arange(labels.size)
+    for axis in reversed(range(labels.ndim)):
+        stride = math.prod(shape[axis + 1 :])
+        reach = _reach(distance, spacing[axis], shape[axis])
+        grid = labels.size // (shape[axis] * stride), shape[axis], stride
+        squares, sources = _nearest(
+            squares.reshape(grid), sources.reshape(grid), reach, float(spacing[axis])
+        )
+    near = np.sqrt(squares.ravel()) <= distance
+    return np.where(near, labels.ravel()[sources.ravel()], 0).reshape(shape).astype(labels.dtype)
+
+
+@njit(nogil=True, cache=True)
+def _nearest(
+    squares: NumpyArray, sources: NumpyArray, reach: int, step: float
+) -> tuple[NumpyArray, NumpyArray]:
+    """Least sum of a squared distance found so far and of that along the middle axis."""
+    best, source = squares.copy(), sources.copy()
+    for outer in range(squares.shape[0]):
+        for i in range(squares.shape[1]):
+            for inner in range(squares.shape[2]):
+                d, s = squares[outer, i, inner], sources[outer, i, inner]
+                for k in range(1, reach + 1):
+                    along = (k * step) * (k * step)
+                    # Farther ones cannot win, nor can equal ones that come later.
+                    if along > d or (i - k < 0 and i + k >= squares.shape[1]):
+                        break
+                    for j in (i - k, i + k):
+                        if 0 <= j < squares.shape[1]:
+                            candidate = squares[outer, j, inner] + along
+                            at = sources[outer, j, inner]
+                            if candidate < d or (candidate == d and at < s):
+                                d, s = candidate, at
+                best[outer, i, inner], source[outer, i, inner] = d, s
+    return best, source
+
+
+def boundaries(
+    labels: NumpyArray,
+    connectivity: int,
+    mode: str,
+    background: int,
+    inner: Sequence[tuple[int, int]] | None = None,
+) -> NumpyArray:
+    """Boundary pixels as `skimage.segmentation.find_boundaries` finds them, without the halo."""
+    from skimage.segmentation import find_boundaries
+
+    found: NumpyArray = find_boundaries(labels, connectivity, mode, background)
+    if inner is None:
+        return found
+    return found[tuple(slice(a, n - b) for (a, b), n in zip(inner, found.shape, strict=True))]
+
+
+def relabel(labels: NumpyArray, offset: int) -> tuple[NumpyArray, Any, Any]:
+    """Labels numbered from `offset` on, and scikit-image's maps forth and back."""
+    old = present(labels)
+    last = offset + old.size - 1
+    dtype = labels.dtype if last <= np.iinfo(labels.dtype).max else np.min_scalar_type(last)
+    new = np.arange(offset, offset + old.size).astype(dtype)
+    background = bool((labels == 0).any())
+    return map_values(labels, old, new), *array_maps(old, new, background)
+
+
+def array_maps(old: NumpyArray, new: NumpyArray, background: bool) -> tuple[Any, Any]:
+    """Maps from old to new labels and back; 0 is among them where it is in the image."""
+    from skimage.util._map_array import ArrayMap
+
+    if background:
+        old, new = np.insert(old, 0, 0), np.insert(new, 0, 0)
+    return ArrayMap(old, new), ArrayMap(new, old)
