@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import fsspec
 import imagecodecs
 import numpy as np
 import openslide
@@ -125,3 +126,25 @@ def test_what_openslide_leaves_transparent_is_background(tmp_path):
     assert np.array_equal(next(reader.read(0, [(0, 0)])), whole(path))
     assert reader._flatten(np.array([[[255, 0, 0, 128]]], np.uint8)).tolist() == [[[255, 127, 127]]]
     reader.close()
+
+
+def test_vendors_tiffs_are_left_to_openslide(tmp_path):
+    path = tmp_path / "a.tiff"
+    tifffile.imwrite(
+        path,
+        smooth_image(64, 64),
+        tile=(64, 64),
+        photometric="rgb",
+        metadata=None,
+        software="Philips DP v1.0",
+        description='<?xml version="1.0"?><DataObject ObjectType="DPUfsImport"></DataObject>',
+    )
+    with pytest.raises(SlideError, match=r"a\.tiff: OpenSlide cannot read it"):
+        open_slide(path)
+    memory = fsspec.filesystem("memory")
+    memory.put(str(path), "/gpuseg-philips.tiff")
+    try:
+        with pytest.raises(SlideError, match="Philips slides are read by OpenSlide, from local"):
+            open_slide("memory://gpuseg-philips.tiff")
+    finally:
+        memory.rm("/gpuseg-philips.tiff")

@@ -104,3 +104,38 @@ def test_memory_urls_and_chains(tmp_path):
         assert np.array_equal(whole(f"zip://a.tif::file://{tmp_path}/a.zip"), whole(path))
     finally:
         memory.rm("/gpuseg-a.tif")
+
+
+def test_server_without_byte_ranges(served, monkeypatch):
+    folder, url = served
+    Image.fromarray(smooth_image(40, 50)).save(folder / "b.png")
+    assert np.array_equal(whole(f"{url}/plain/b.png"), whole(folder / "b.png"))
+    monkeypatch.setattr("gpuseg.io._bytes._BATCH_BYTES", 1000)
+    with pytest.raises(SlideError, match=r"plain/b\.png: the server ignores range requests"):
+        open_slide(f"{url}/plain/b.png")
+    write_pyramid(folder / "b.tif", smooth_image(300, 421), compression="jpeg")
+    with pytest.raises(SlideError, match=r"plain/b\.tif: .*range"):
+        open_slide(f"{url}/plain/b.tif")
+
+
+def test_server_that_fails_for_a_while(served, monkeypatch):
+    folder, url = served
+    path = write_pyramid(folder / "c.tif", smooth_image(300, 421), compression="jpeg")
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    slide = open_slide(f"{url}/c.tif")
+    fetch = slide._reader._source._filesystem.cat_ranges
+    calls = []
+
+    def flaky(paths, *arguments, **options):
+        calls.append(len(paths))
+        answers = fetch(paths, *arguments, **options)
+        return [ConnectionError("gone")] * len(answers) if len(calls) < 3 else answers
+
+    monkeypatch.setattr(slide._reader._source._filesystem, "cat_ranges", flaky)
+    assert np.array_equal(slide.read_region(0, 0, 300, 421), whole(path))
+    calls.clear()
+    monkeypatch.setattr(
+        slide._reader._source._filesystem, "cat_ranges", lambda paths, *_, **__: [OSError("gone")]
+    )
+    with pytest.raises(SlideError, match=r"c\.tif: OSError: gone"):
+        slide.read_region(0, 0, 300, 421)
