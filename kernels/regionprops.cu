@@ -1,20 +1,17 @@
 // Region measurements: what each label's pixels add to its row of 64-bit integers.
 //
-// Built for each LABEL (i32, i64) and VALUE (u8, i8, u16, i16: narrow; u64: wide, the bits of
-// float64 or 64-bit integers). Rows, columns and sums are those of gpuseg/_region_rows.py, so that
-// they merge with rows from any other chunk or device; all updates are integer atomics, which no
-// order of threads can change.
+// Narrow kernels take values of 8 and 16 bits, wide ones the bits of float64 or 64-bit integers.
 //
 // Passes   survey: least and greatest label, runs. enter: labels too far apart for a table get
 //          their slots from a hash table; else a slot is the label less `low`. shapes: count,
 //          bounding box, moments of coordinates. Then for each channel narrow (or wide_sum and
-//          wide_extrema) and positions; and where asked for windows_2d, windows_3d, contacts.
+//          wide_extrema) and positions. What looks at neighbours is in regionprops_windows.cu.
 // Bytes    one label a pixel a pass, and the value in passes that look at it: 4 + 4 for area and
 //          centroid, 5 more for the mean of uint8. Rows of the labels in flight stay in L2.
 // Launch   blocks of 256 threads. In walks a warp takes 32 columns and goes down 32 rows, each
 //          lane adding up its column's run of one label in registers. Lanes whose run ends in the
 //          same row and label add up by shuffles, and one of them does the atomics: a tile within
-//          one object costs one atomic a column. Windows and contacts take a thread a pixel.
+//          one object costs one atomic a column.
 // Index    64 bits: every pass is bound by memory.
 // Minima   are compared with a plain read first, which leaves almost no atomics to do; a stale
 //          value only costs an atomic too many.
@@ -22,69 +19,11 @@
 // First version. The first things to try where a profile shows them: 16-byte loads in walks, and
 // wide sums added up by warp before their atomics.
 
-#ifndef LABEL
-#define LABEL i32
-#define VALUE u8
-#endif
+#include "region_rows.cuh"
 
-#define THREADS 256
 #define ROWS 32
 #define FULL 0xffffffffu
-#define LOW 0xffffffffll
-#define NONE ((i64)(1ull << 63))    // a label that no image has
 #define HALF_MANTISSA 27
-
-struct Shape {
-    i64 size[3];        // planes, rows, columns that are measured
-    i64 origin[3];      // place of their first pixel in the whole array
-    i64 whole[3];       // size of the whole array
-    i64 before[3];      // halo before the pixels measured
-    i64 around[3];      // size with the halo
-    i64 axes;           // 1, 2 or 3 of them have moments and bounds, the last ones
-    i64 everything;     // label 0 and negative ones are labels too
-    i64 low;            // label of slot 0
-    i64 capacity;       // of the hash table, a power of two; 0 where slots are labels less low
-    i64 columns;        // of a row
-};
-
-// Columns of each field, -1 where it is not wanted, and its limbs or first limb.
-struct Columns {
-    i64 count, lower, upper, first, first_limbs, second, second_limbs;
-    i64 sum, square, square_limbs, weighted, weighted_limbs;
-    i64 minimum, at_minimum, maximum, at_maximum, flags;
-    i64 perimeter, crofton, euler, surface;
-    i64 first_bit, axis, kind, channel, channels;
-};
-
-__device__ __forceinline__ void add_to(i64* p, i64 value) { atomicAdd((u64*)p, (u64)value); }
-__device__ __forceinline__ i64 seen(const i64* p) { return *(const volatile i64*)p; }
-__device__ __forceinline__ void lower_to(i64* p, i64 v) { if (v < seen(p)) atomicMin(p, v); }
-__device__ __forceinline__ void raise_to(i64* p, i64 v) { if (v > seen(p)) atomicMax(p, v); }
-
-// Add to a sum of one limb, or cut into two.
-__device__ __forceinline__ void put(i64* p, i64 limbs, i64 value)
-{
-    if (limbs == 1) {
-        add_to(p, value);
-    } else {
-        add_to(p, value & LOW);
-        add_to(p + 1, value >> 32);
-    }
-}
-
-__device__ __forceinline__ u64 home(i64 label, i64 capacity)
-{
-    u64 h = (u64)label * 0x9E3779B97F4A7C15ull;
-    return (h ^ h >> 32) & (u64)(capacity - 1);
-}
-
-__device__ __forceinline__ i64 slot_of(i64 label, const Shape& s, const i64* keys, const i32* slots)
-{
-    if (s.capacity == 0) return label - s.low;
-    u64 h = home(label, s.capacity);
-    while (keys[h] != label) h = (h + 1) & (u64)(s.capacity - 1);
-    return slots[h];
-}
 
 // Sum over the lanes of `peers` (mine among them), in the lowest of them; other lanes of `mask`
 // have groups of their own. After E. Westphal, "Voting and shuffling to optimize atomics" (2015).
@@ -237,8 +176,9 @@ __device__ __forceinline__ i64 value_index(const Shape& s, const Columns& c, i64
 }
 
 // Sums and extrema of one channel of narrow integers.
-extern "C" __global__ void narrow(const LABEL* labels, const VALUE* image, const i64* keys,
-                                  const i32* slots, Shape s, Columns c, i64* table)
+template <class VALUE>
+__global__ void narrow(const LABEL* labels, const VALUE* image, const i64* keys, const i32* slots,
+                       Shape s, Columns c, i64* table)
 {
     const Tile tile(s);
     if (!tile.some) return;
@@ -417,8 +357,9 @@ extern "C" __global__ void wide_extrema(const LABEL* labels, const u64* image, c
 }
 
 // First place, in the whole array, where each label has its extrema; their pass came before.
-extern "C" __global__ void positions(const LABEL* labels, const VALUE* image, const i64* keys,
-                                     const i32* slots, Shape s, Columns c, i64* table)
+template <class VALUE>
+__global__ void positions(const LABEL* labels, const VALUE* image, const i64* keys,
+                          const i32* slots, Shape s, Columns c, i64* table)
 {
     const Tile tile(s);
     if (!tile.some || tile.x >= s.size[2]) return;
@@ -436,131 +377,5 @@ extern "C" __global__ void positions(const LABEL* labels, const VALUE* image, co
                        tile.x + s.origin[2];
         if (key == row[c.minimum]) lower_to(row + c.at_minimum, at);
         if (key == row[c.maximum]) lower_to(row + c.at_maximum, at);
-    }
-}
-
-// Labels with their halo; what lies beyond is background.
-struct Around {
-    const LABEL* labels;
-    const Shape& s;
-
-    __device__ __forceinline__ i64 operator()(i64 z, i64 y, i64 x) const
-    {
-        z += s.before[0], y += s.before[1], x += s.before[2];
-        if (z < 0 || y < 0 || x < 0 || z >= s.around[0] || y >= s.around[1] || x >= s.around[2])
-            return 0;
-        return labels[(z * s.around[1] + y) * s.around[2] + x];
-    }
-    // Whether the pixel has the label, and one of its four neighbours has not.
-    __device__ __forceinline__ bool border(i64 label, i64 y, i64 x) const
-    {
-        const Around& at = *this;
-        return at(0, y, x) == label && (at(0, y - 1, x) != label || at(0, y + 1, x) != label ||
-                                        at(0, y, x - 1) != label || at(0, y, x + 1) != label);
-    }
-};
-
-// Perimeter, Crofton perimeter and Euler number; see gpuseg/_cpu/_regionprops_windows.py.
-extern "C" __global__ void windows_2d(const LABEL* labels, const i64* keys, const i32* slots,
-                                      Shape s, Columns c, i64* table)
-{
-    const i64 i = (i64)blockIdx.x * THREADS + threadIdx.x;
-    if (i >= s.size[1] * s.size[2]) return;
-    const Around at{labels, s};
-    const i64 y = i / s.size[2], x = i % s.size[2], label = at(0, y, x);
-    if (label <= 0) return;
-    u32 same = 0;       // bit 3 (dy + 1) + dx + 1
-    for (int k = 0; k < 9; k++) same |= (u32)(at(0, y + k / 3 - 1, x + k % 3 - 1) == label) << k;
-    if (same == 511) return;
-    i64* row = table + slot_of(label, s, keys, slots) * s.columns;
-    if (c.perimeter >= 0 && (same & 0xaau) != 0xaau) {
-        int code = 1;
-        for (int k = 0; k < 9; k++)
-            if (k != 4 && at.border(label, y + k / 3 - 1, x + k % 3 - 1)) code += k & 1 ? 2 : 10;
-        const u64 bit = 1ull << code;
-        if (bit & 0x0a0280a0ull) add_to(row + c.perimeter, 1);
-        if (bit & 0x200200000ull) add_to(row + c.perimeter + 1, 1);
-        if (bit & 0x802000ull) add_to(row + c.perimeter + 2, 1);
-    }
-    i64 euler = 0;
-    for (int place = 0; place < 4; place++) {
-        // The window's four pixels in raster order; mine must be the first that has the label.
-        const u32 w = same >> (3 * (place >> 1) + (place & 1));
-        const u32 config = (w & 3) | (w >> 1 & 12), mine = 3 - place;
-        if (config & ((1u << mine) - 1)) continue;
-        euler += 4 + __popc(config) - 2 * ((config & 3) != 0) - 2 * ((config & 12) != 0) -
-                 2 * ((config & 5) != 0) - 2 * ((config & 10) != 0);
-        const u32 named = (config & 6) | (config & 1) << 3 | config >> 3;
-        const u64 kind = 0xff4311431f0f210full >> (4 * named) & 15;
-        if (c.crofton >= 0 && kind != 15) add_to(row + c.crofton + kind, 1);
-    }
-    if (c.euler >= 0 && euler) add_to(row + c.euler, euler);
-}
-
-// Euler number of voxels, and entries of lines along 13 directions.
-extern "C" __global__ void windows_3d(const LABEL* labels, const i64* keys, const i32* slots,
-                                      Shape s, Columns c, i64* table)
-{
-    const i64 i = (i64)blockIdx.x * THREADS + threadIdx.x;
-    if (i >= s.size[0] * s.size[1] * s.size[2]) return;
-    const Around at{labels, s};
-    const i64 z = i / s.size[2] / s.size[1], y = i / s.size[2] % s.size[1], x = i % s.size[2];
-    const i64 label = at(z, y, x);
-    if (label <= 0) return;
-    u32 same = 0;       // bit 9 (dz + 1) + 3 (dy + 1) + dx + 1
-    for (int k = 0; k < 27; k++)
-        same |= (u32)(at(z + k / 9 - 1, y + k / 3 % 3 - 1, x + k % 3 - 1) == label) << k;
-    if (same == (1u << 27) - 1) return;
-    i64* row = table + slot_of(label, s, keys, slots) * s.columns;
-    if (c.surface >= 0)
-        for (int k = 0; k < 13; k++)
-            if (!(same >> k & 1)) add_to(row + c.surface + k, 1);
-    if (c.euler < 0) return;
-    i64 euler = 0;
-    for (int place = 0; place < 8; place++) {
-        const u32 w = same >> (9 * (place >> 2) + 3 * (place >> 1 & 1) + (place & 1));
-        const u32 config = (w & 3) | (w >> 1 & 12) | (w >> 5 & 48) | (w >> 6 & 192);
-        if (config & ((1u << (7 - place)) - 1)) continue;
-        const u32 along = config | config >> 1, down = config | config >> 2,
-                  through = config | config >> 4;
-        // Halves along each axis that hold a voxel, and quarters along each pair of axes.
-        const int halves = ((config & 0x0f) != 0) + ((config & 0xf0) != 0) +
-                           ((config & 0x33) != 0) + ((config & 0xcc) != 0) +
-                           ((config & 0x55) != 0) + ((config & 0xaa) != 0);
-        const int quarters =
-            __popc(along & 0x55) + __popc(down & 0x33) + __popc(through & 0x0f);
-        euler += 8 - 4 * halves + 2 * quarters - __popc(config);
-    }
-    if (euler) add_to(row + c.euler, euler);
-}
-
-// Pairs of slots (smaller first, packed in 64 bits) of labels that touch. `overflow` becomes 1
-// where the hash table `pairs` of `capacity` entries, which starts as 0, is too full.
-extern "C" __global__ void contacts(const LABEL* labels, const i64* keys, const i32* slots,
-                                    Shape s, u64* pairs, i64 capacity, u32* overflow)
-{
-    const i64 i = (i64)blockIdx.x * THREADS + threadIdx.x;
-    if (i >= s.size[0] * s.size[1] * s.size[2]) return;
-    const Around at{labels, s};
-    const i64 z = i / s.size[2] / s.size[1], y = i / s.size[2] % s.size[1], x = i % s.size[2];
-    const i64 label = at(z, y, x);
-    if (label <= 0) return;
-    const u64 mine = slot_of(label, s, keys, slots);
-    i64 last = label;
-    for (int k = 14; k < 27; k++) {
-        const i64 other = at(z + k / 9 - 1, y + k / 3 % 3 - 1, x + k % 3 - 1);
-        if (other <= 0 || other == label || other == last) continue;
-        last = other;
-        const u64 theirs = slot_of(other, s, keys, slots);
-        const u64 pair = mine < theirs ? mine << 32 | theirs : theirs << 32 | mine;
-        u64 h = home((i64)pair, capacity);
-        for (int tries = 0;; tries++, h = (h + 1) & (u64)(capacity - 1)) {
-            const u64 old = atomicCAS(pairs + h, 0ull, pair);
-            if (old == 0 || old == pair) break;
-            if (tries == 64) {
-                atomicOr(overflow, 1u);
-                return;
-            }
-        }
     }
 }

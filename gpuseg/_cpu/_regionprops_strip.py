@@ -8,7 +8,7 @@ import numpy as np
 
 from gpuseg._cpu import _regionprops_runs as runs_
 from gpuseg._cpu import _regionprops_values as values_
-from gpuseg._cpu import _regionprops_windows as windows_
+from gpuseg._cpu import regionprops_windows as windows_
 from gpuseg._region_rows import LIMB_BITS, LIMBS, Plan, Rows, layout, offsets, template
 from gpuseg.typing import NumpyArray
 

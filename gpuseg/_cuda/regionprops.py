@@ -6,15 +6,15 @@ Rows come to the host, where they merge and are finished: a table is read there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import product
 from typing import Any, NamedTuple
 
 import cupy
 import numpy as np
 
+from gpuseg._cuda import regionprops_windows as windows
 from gpuseg._cuda._source import Build
 from gpuseg._region_columns import make_columns
-from gpuseg._region_rows import HALO, LIMB_BITS, LIMBS, Plan, Rows, layout, offsets, template
+from gpuseg._region_rows import LIMB_BITS, LIMBS, Plan, Rows, layout, offsets, template
 from gpuseg._region_table import Request, Table
 from gpuseg.typing import Array, NumpyArray
 
@@ -41,16 +41,21 @@ _COLUMN_NAMES = (
 _COLUMNS = np.dtype([(name, np.int64) for name in _COLUMN_NAMES])
 
 
-def _build(label: str, value: str) -> Build:
-    """Kernels for labels of "int32" or "int64" and values of `_VALUES`."""
+def _build(label: str) -> Build:
+    """Kernels for labels of "int32" or "int64"."""
+    values = list(_VALUES.values())
     return Build(
         "regionprops",
-        (f"-DLABEL={'i32' if label == 'int32' else 'i64'}", f"-DVALUE={_VALUES[value]}"),
-        tuple(f"wide_sum<{term}>" for term in range(3)),
+        (f"-DLABEL={'i32' if label == 'int32' else 'i64'}",),
+        (
+            *(f"wide_sum<{term}>" for term in range(3)),
+            *(f"narrow<{value}>" for value in values if value != "u64"),
+            *(f"positions<{value}>" for value in values),
+        ),
     )
 
 
-BUILDS = tuple(_build(*choice) for choice in product(("int32", "int64"), _VALUES))
+BUILDS = (_build("int32"), _build("int64"))
 
 
 class _Slots(NamedTuple):
@@ -104,7 +109,7 @@ def measure(
         fields = layout(plan)
         empty = np.empty((0, template(fields).size), np.int64)
         return Rows(np.empty(0, np.int64), empty, fields, np.empty((0, 2), np.int64))
-    build = _build(labels.dtype.name, "uint8" if image is None else _value_name(image.dtype))
+    build = _build(labels.dtype.name)
     slots, lowest = _slots(build, labels, plan)
     values, kind = (None, -1) if image is None or not plan.channels else _values(image)
     fields = layout(plan, _exponents(build, values) if kind == _FLOAT else (0, 0))
@@ -113,10 +118,12 @@ def measure(
     table = cupy.empty((slots.rows, template(fields).size), np.int64)
     table[...] = cupy.asarray(template(fields))
     arguments = (slots.keys, slots.values, shape)
-    _shapes(build, labels, arguments, plan, fields, table)
+    columns = _columns(plan, fields, 0)
+    build.kernel("shapes")((_tiles(shape),), (_THREADS,), (labels, *arguments, columns, table))
+    windows.add(labels, arguments, plan, columns, table)
     for channel in range(plan.channels):
         _channel(build, labels, values, arguments, plan, fields, table, channel, kind)
-    pairs = _contacts(build, labels, arguments) if "neighbors" in plan.features else None
+    pairs = windows.contacts(labels, arguments) if "neighbors" in plan.features else None
     return _rows(slots, table, pairs, fields, lowest)
 
 
@@ -212,19 +219,6 @@ def _columns(plan: Plan, fields: Any, channel: int) -> NumpyArray:
     return columns
 
 
-def _shapes(
-    build: Build, labels: Array, arguments: Any, plan: Plan, fields: Any, table: Array
-) -> None:
-    """What the labels alone tell."""
-    shape = arguments[-1]
-    columns = _columns(plan, fields, 0)
-    build.kernel("shapes")((_tiles(shape),), (_THREADS,), (labels, *arguments, columns, table))
-    if plan.features & (HALO.keys() - {"neighbors"}):
-        kernel = "windows_2d" if shape["axes"] == 2 else "windows_3d"
-        grid = _blocks(int(np.prod(shape["size"])))
-        build.kernel(kernel)((grid,), (_THREADS,), (labels, *arguments, columns, table))
-
-
 def _channel(
     build: Build,
     labels: Array,
@@ -244,8 +238,9 @@ def _channel(
 
     columns = _columns(plan, fields, channel)
     columns["kind"] = kind
+    value = _VALUES[_value_name(np.dtype(plan.dtype))]
     if plan.narrow:
-        launch("narrow", columns)
+        launch(f"narrow<{value}>", columns)
     else:
         launch("wide_extrema", columns)
         places = offsets(fields)
@@ -258,23 +253,7 @@ def _channel(
                 one["axis"] = 3 - labels.ndim + int(field.name[-1]) if term == 2 else 0
                 launch(f"wide_sum<{term}>", one)
     if columns["at_minimum"] >= 0:
-        launch("positions", columns)
-
-
-def _contacts(build: Build, labels: Array, arguments: Any) -> NumpyArray:
-    """Pairs (n, 2) of slots of labels that touch."""
-    grid = (_blocks(int(np.prod(arguments[-1]["size"]))),)
-    capacity = 1 << 16
-    while True:
-        pairs, overflow = cupy.zeros(capacity, np.uint64), cupy.zeros(1, np.uint32)
-        build.kernel("contacts")(
-            grid, (_THREADS,), (labels, *arguments, pairs, np.int64(capacity), overflow)
-        )
-        if not overflow.get()[0]:  # synchronize
-            found = pairs.get()  # synchronize
-            found = found[found != 0]
-            return np.stack([found >> np.uint64(32), found & np.uint64(0xFFFFFFFF)], axis=-1)
-        capacity *= 4
+        launch(f"positions<{value}>", columns)
 
 
 def _rows(slots: _Slots, table: Array, pairs: NumpyArray | None, fields: Any, lowest: int) -> Rows:

@@ -1,0 +1,76 @@
+"""Region tables of CUDA kernels have the bits of the CPU's."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from region_cases import DTYPES, assert_same_bits, blobs, values
+
+from gpuseg._region_columns import PROPERTIES
+from gpuseg.measure import regionprops_table
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.int16, np.uint64], ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("shape", [(37, 45), (5, 36, 33)], ids=["2d", "3d"])
+def test_device_has_the_bits_of_the_cpu(shape, dtype, xp):
+    labels, image = blobs(shape, seed=9), values((*shape, 2), dtype)
+    names = [name for name, prop in PROPERTIES.items() if len(shape) in prop.ndims]
+    expected = regionprops_table(labels, image, properties=names)
+    found = regionprops_table(xp.asarray(labels), xp.asarray(image), properties=names)
+    assert_same_bits(found, expected)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.uint32])
+def test_device_takes_sparse_labels_and_chunks(kind, xp):
+    labels = blobs((40, 50), seed=10).astype(kind)
+    if kind is np.int64:
+        labels <<= 40
+    image = values((40, 50), np.float32)
+    names = [name for name, prop in PROPERTIES.items() if 2 in prop.ndims]
+    expected = regionprops_table(labels, image, properties=names)
+    chunked = (
+        da.from_array(xp.asarray(labels), chunks=(17, 30), asarray=False),
+        da.from_array(xp.asarray(image), chunks=(40, 20), asarray=False),
+    )
+    assert_same_bits(regionprops_table(*chunked, properties=names), expected)
+
+
+def test_device_sums_of_every_exponent(xp):
+    rng = np.random.default_rng(11)
+    words = rng.integers(0, 1 << 64, (33, 34), np.uint64)
+    image = words.view(np.float64)
+    labels = blobs(image.shape, seed=11)
+    names = [name for name, prop in PROPERTIES.items() if prop.image]
+    expected = regionprops_table(labels, image, properties=names)
+    found = regionprops_table(xp.asarray(labels), xp.asarray(image), properties=names)
+    assert_same_bits(found, expected)
+    image[np.isnan(image) | np.isinf(image)] = 5e-324
+    expected = regionprops_table(labels, image, properties=names)
+    found = regionprops_table(xp.asarray(labels), xp.asarray(image), properties=names)
+    assert_same_bits(found, expected)
+
+
+def test_device_pairs_outgrow_their_table(xp):
+    """More contacts than the first hash table takes, each label touching eight others."""
+    labels = np.arange(1, 150 * 160 + 1, dtype=np.int32).reshape(150, 160)
+    table = regionprops_table(xp.asarray(labels), properties=("num_neighbors",))
+    assert np.bincount(table["num_neighbors"]).tolist() == [0, 0, 0, 4, 0, 612, 0, 0, 23384]
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (1, 1), (1, 70), (70, 1)])
+def test_device_small_arrays(shape, xp):
+    labels, image = np.ones(shape, np.uint16), np.full(shape, 2.5, np.float32)
+    names = [name for name, prop in PROPERTIES.items() if 2 in prop.ndims]
+    found = regionprops_table(xp.asarray(labels), xp.asarray(image), properties=names)
+    assert_same_bits(found, regionprops_table(labels, image, properties=names))
+
+
+def test_device_refuses(xp):
+    if xp is np:
+        pytest.skip("for devices")
+    labels = np.ones((4, 4), int)
+    with pytest.raises(TypeError, match="one NumPy and one CuPy array"):
+        regionprops_table(xp.asarray(labels), labels)
+    with pytest.raises(ValueError, match="must not be negative, got -1"):
+        regionprops_table(xp.asarray(-labels))
