@@ -40,6 +40,17 @@ def make_columns(rows: Rows, request: Request) -> dict[str, NumpyArray]:
     return columns
 
 
+def _weigh(counts: NumpyArray, weights: NumpyArray) -> NumpyArray:
+    """Product of (labels, columns) and (columns,), in an order that no other label changes.
+
+    A matrix product rounds otherwise for one row than for many.
+    """
+    total = counts[:, 0] * weights[0]
+    for column in range(1, weights.size):
+        total += counts[:, column] * weights[column]
+    return total
+
+
 def _area(t: Table) -> NumpyArray:
     return t.count * np.prod(t.spacing)
 
@@ -111,7 +122,7 @@ def _direction_weights(spacing: tuple[float, ...]) -> NumpyArray:
 
 
 def _surface_area(t: Table) -> NumpyArray:
-    return t.block("surface") @ _direction_weights(tuple(t.spacing.tolist()))
+    return _weigh(t.block("surface"), _direction_weights(tuple(t.spacing.tolist())))
 
 
 def _num_neighbors(t: Table) -> NumpyArray:
@@ -189,13 +200,13 @@ PROPERTIES: dict[str, Property] = {
     "orientation": Property(_orientation, _SHAPE, (2,)),
     "euler_number": Property(lambda t: t.block("euler")[:, 0] >> t.ndim, frozenset({"euler"})),
     "perimeter": Property(
-        lambda t: t.block("perimeter") @ _PERIMETER * t.spacing[0],
+        lambda t: _weigh(t.block("perimeter"), _PERIMETER) * t.spacing[0],
         frozenset({"perimeter"}),
         (2,),
         isotropic=True,
     ),
     "perimeter_crofton": Property(
-        lambda t: t.block("crofton") @ _CROFTON * t.spacing[0],
+        lambda t: _weigh(t.block("crofton"), _CROFTON) * t.spacing[0],
         frozenset({"crofton"}),
         (2,),
         isotropic=True,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from gpuseg import _neighbours
@@ -13,7 +15,10 @@ from gpuseg._region_request import make_request
 from gpuseg._validate import check_labelable
 from gpuseg.typing import Array, NumpyArray
 
-__all__ = ["label", "regionprops_table"]
+if TYPE_CHECKING:
+    from gpuseg.cluster import Cluster
+
+__all__ = ["label", "label_to_zarr", "regionprops_table", "regionprops_to_parquet"]
 
 
 def label(
@@ -109,6 +114,129 @@ def label(
     )
 
 
+def label_to_zarr(
+    source: Array | str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    connectivity: int | None = None,
+    background: int = 0,
+    structure: npt.ArrayLike | None = None,
+    axes: Sequence[int] | int | None = None,
+    wrap_axes: Sequence[int] | int | None = None,
+    chunks: Any = None,
+    dtype: npt.DTypeLike = None,
+    levels: int | None = None,
+    axis_names: str | None = None,
+    scale: Sequence[float] | None = None,
+    unit: str | None = None,
+    overwrite: bool = False,
+    scheduler: str | Cluster | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | bool = False,
+) -> int:
+    """Label an image of any size to an OME-Zarr label image on disk.
+
+    The labels are those of `label`. Until they are all there they lie in `<destination>.partial`, a
+    folder beside the destination; a run that died is taken up, from the chunks that are done, by
+    calling again with the same arguments.
+
+    Parameters
+    ----------
+    source : array, zarr array or path
+        Bool or integer image: a Dask, NumPy or zarr array, or the path or URL of a zarr array or of
+        an OME-Zarr image, whose full resolution is labelled.
+    destination : path
+        Folder to make, best ending in `.zarr`, or `<image>.zarr/labels/<name>`, which is then
+        listed there. One that gpuseg made is replaced when the new one is whole.
+    connectivity, background, structure, axes, wrap_axes
+        As in `label`.
+    chunks : int or tuple, optional
+        Chunks in which to work, which become the shards of the result; the source's own by default.
+        A worker needs about 20 bytes for each pixel of a chunk.
+    dtype : integer dtype, optional
+        Of the labels; by default the smallest unsigned one that holds their number.
+    levels : int, optional
+        How many levels the pyramid gets; by default until one fits into a chunk. A coarser one
+        has every second pixel along each axis in space.
+    axis_names : str, optional
+        Letters of "tczyx", one for each axis; by default those of an OME-Zarr source, else as many
+        of the last ones as there are axes ("tyx" for a stack labelled with ``axes=(1, 2)``).
+    scale : sequence of float, optional
+        Size of a pixel along each axis; by default that of an OME-Zarr source, else 1.
+    unit : str, optional
+        Unit of lengths, such as "micrometer"; by default that of an OME-Zarr source.
+    overwrite : bool
+        Replace a destination even if gpuseg didn't make it.
+    scheduler, workers
+        Where to compute, see `gpuseg.cluster.connect`; by default in threads. Workers on other
+        machines must see the same folder.
+    progress : callable or bool
+        Called as ``progress(done, total)``; each chunk is two steps. True shows a bar.
+
+    Returns
+    -------
+    number : int
+        Count of components.
+
+    Raises
+    ------
+    TypeError
+        If the source is no image as above.
+    ValueError
+        If an argument is out of range, or the image has fewer than 2 or more than 5 axes.
+    OverflowError
+        If `dtype` cannot hold the labels; none is written then.
+    FileExistsError
+        If something that gpuseg didn't make is at the destination, or beside it.
+    RuntimeError
+        If the image changed while it was labelled.
+
+    Notes
+    -----
+    What an unfinished run has done is taken up if the source has the same name: the same path or
+    URL, or a Dask array of the same graph. After changing the data behind it, delete the partial
+    folder.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, zarr
+    >>> from gpuseg.measure import label_to_zarr
+    >>> image = np.array([[1, 0, 1], [1, 0, 0], [0, 0, 1]], bool)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     number = label_to_zarr(image, f"{folder}/labels.zarr", chunks=2)
+    ...     labels = zarr.open(f"{folder}/labels.zarr", mode="r")["0"][:]
+    >>> number
+    3
+    >>> labels
+    array([[1, 0, 2],
+           [1, 0, 0],
+           [0, 0, 3]], dtype=uint8)
+    """
+    from gpuseg._label_to_zarr import as_image, run
+    from gpuseg._progress import shown
+
+    image, known = as_image(source, chunks)
+    check_labelable(image)
+    neighbours = _neighbours.resolve(image.ndim, connectivity, structure, axes, wrap_axes)
+    given = {"axis_names": axis_names, "scale": scale, "unit": unit}
+    layout = {**known, **{name: value for name, value in given.items() if value is not None}}
+    wanted = None if dtype is None else np.dtype(dtype)
+    if wanted is not None and wanted.kind not in "iu":
+        raise TypeError(f"dtype must be an integer type, got {wanted}")
+    with shown(progress, "labelling") as told:
+        return run(
+            image,
+            destination,
+            neighbours,
+            background,
+            wanted,
+            {**layout, "levels": levels},
+            overwrite,
+            {"scheduler": scheduler, "workers": workers},
+            told,
+        )
+
+
 def regionprops_table(
     labels: Array,
     image: Array | None = None,
@@ -179,3 +307,60 @@ def regionprops_table(
     request = make_request(labels, image, properties, spacing, ids, separator)
     owner = image if image is not None and floor(image) == "_dask" else labels
     return implementation(owner, "regionprops").regionprops_table(labels, image, request)
+
+
+def regionprops_to_parquet(
+    labels: Array,
+    image: Array | None,
+    destination: str | os.PathLike[str],
+    *,
+    properties: Sequence[str] = ("label", "bbox"),
+    spacing: float | Sequence[float] | None = None,
+    separator: str = "-",
+    rows_per_file: int = 1 << 20,
+) -> int:
+    """Measure labelled regions into Parquet, however many rows that is.
+
+    The table of `regionprops_table`, written in ranges of labels: memory holds the rows of a few
+    chunks, then those of one range for each thread. Rows of chunks wait beside the destination,
+    which workers of a cluster must reach too; the destination appears when it is whole.
+
+    Parameters
+    ----------
+    labels, image, properties, spacing, separator
+        As in `regionprops_table`.
+    destination : str or path
+        Folder to make; its files sort as their labels do. Read it back with
+        ``pandas.read_parquet(destination)``.
+    rows_per_file : int
+        About how many rows a file holds, at most.
+
+    Returns
+    -------
+    int
+        Number of rows.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `regionprops_table`.
+    ImportError
+        If pyarrow is missing (``pip install gpuseg[parquet]``).
+    FileExistsError, FileNotFoundError
+        If the destination exists, or its folder does not.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> from gpuseg.measure import regionprops_to_parquet
+    >>> labels = da.from_array(np.arange(6).reshape(2, 3), chunks=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     regionprops_to_parquet(labels, None, f"{folder}/objects")
+    5
+    """
+    from gpuseg.io.region_tables import write_regions
+
+    request = make_request(labels, image, properties, spacing, None, separator)
+    return write_regions(labels, image, request, destination, rows_per_file)

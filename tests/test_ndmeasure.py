@@ -157,7 +157,6 @@ def test_comprehension_sees_raster_order(container):
 
 
 def test_label_takes_what_is_not_0(container):
-    pytest.importorskip("gpuseg._dask.label")
     image = np.array([[0.5, 0.0, 2.0], [0.0, -1.0, 0.0]])
     for structure in (None, np.ones((3, 3))):
         labels, number = ndmeasure.label(container(image), structure)
@@ -251,7 +250,6 @@ def test_bool_labels():
 
 def test_seed_pipeline_on_real_frames(test_data):
     """The blog's recipe and its published number of nuclei, measured with our names."""
-    pytest.importorskip("gpuseg._dask.label")
     import tifffile
     from skimage.filters import threshold_local
 

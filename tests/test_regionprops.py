@@ -74,6 +74,16 @@ def test_bits_do_not_depend_on_threads_or_strides():
         assert_same_bits(table, tables[0])
 
 
+@pytest.mark.parametrize("shape", [(40, 44), (9, 10, 11)], ids=["2d", "3d"])
+def test_bits_do_not_depend_on_other_labels(shape):
+    labels, image = blobs(shape, labels=40), values(shape, np.float64)
+    names = [name for name, prop in PROPERTIES.items() if len(shape) in prop.ndims]
+    whole = regionprops_table(labels, image, properties=names)
+    for row, label in enumerate(whole["label"][:20]):
+        alone = regionprops_table(labels, image, properties=names, ids=[label])
+        assert_same_bits(alone, {name: column[row : row + 1] for name, column in whole.items()})
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_flipping_flips(axis):
     labels, image = blobs((30, 41)), values((30, 41), np.float64)

@@ -118,7 +118,7 @@ def merge(parts: Sequence[Rows]) -> Rows:
         ]
         tables = merged + tables[len(tables) // 2 * 2 :]
     labels, table = tables[0]
-    return Rows(labels, table, fields, _merge_pairs(queue), lowest)
+    return Rows(labels, table, fields, _merge_pairs(parts), lowest)
 
 
 def _merge_pairs(parts: Sequence[Rows]) -> NumpyArray:

@@ -15,7 +15,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from gpuseg.typing import Array
 
-_SPLIT_EVERY = 8
+SPLIT_EVERY = 8
 
 Index = tuple[int, ...]
 Graph = dict[Any, Any]
@@ -55,7 +55,7 @@ def merge_tree(graph: Graph, keys: list[Any], merge: Callable[..., Any], name: s
     """Add tasks that merge lists of results in a tree; returns the last one's key."""
     level = 0
     while len(keys) > 1:
-        groups = [keys[i : i + _SPLIT_EVERY] for i in range(0, len(keys), _SPLIT_EVERY)]
+        groups = [keys[i : i + SPLIT_EVERY] for i in range(0, len(keys), SPLIT_EVERY)]
         keys = [(f"{name}-{level}", i) for i in range(len(groups))]
         graph.update({key: (merge, group) for key, group in zip(keys, groups, strict=True)})
         level += 1

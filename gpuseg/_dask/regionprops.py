@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
@@ -56,6 +57,31 @@ def measure(labels: Array, image: Array | None, plan: Plan) -> Rows:
 
 def measured(labels: Array, image: Array | None, plan: Plan) -> Array:
     """Array of one object, the `Rows` of all labels. Equal arguments give equal task names."""
+    graph, keys, sources, token = _chunks(labels, image, plan)
+    name = f"regionprops-{token}"
+    last = by_label.merge_tree(graph, keys, merge, f"regionprops-merge-{token}")
+    graph[name, 0] = (_boxed, last)
+    return by_label.as_array(graph, name, sources, (1,), object)
+
+
+def stored(
+    labels: Array, image: Array | None, plan: Plan, store: Callable[[Rows, int], Any]
+) -> Array:
+    """Array of what `store(rows, number)` returns for the merged rows of each few chunks."""
+    graph, keys, sources, token = _chunks(labels, image, plan)
+    name = f"regionprops-stored-{tokenize(token, store)}"
+    groups = [keys[i : i + by_label.SPLIT_EVERY] for i in range(0, len(keys), by_label.SPLIT_EVERY)]
+    for number, group in enumerate(groups):
+        graph[name, number] = (partial(_store, store=store, number=number), group)
+    ones = (1,) * len(groups)
+    layers = by_label.layers(graph, name, sources)
+    return da.Array(layers, name, (ones,), meta=np.empty(0, object))
+
+
+def _chunks(
+    labels: Array, image: Array | None, plan: Plan
+) -> tuple[by_label.Graph, list[Any], list[Array], str]:
+    """Tasks that measure each chunk, their keys, the arrays they read, and a name for it all."""
     labels, image = by_label.align(labels, image if plan.channels else None, max(1, plan.halo))
     token = tokenize(labels.name, None if image is None else image.name, plan)
     graph: by_label.Graph = {}
@@ -66,11 +92,7 @@ def measured(labels: Array, image: Array | None, plan: Plan) -> Array:
         task = partial(_measure, plan=plan, origin=origin, offsets=offsets)
         keys.append((f"regionprops-chunk-{token}", *index))
         graph[keys[-1]] = (task, label_key, image_key, rim_keys)
-    name = f"regionprops-{token}"
-    last = by_label.merge_tree(graph, keys, merge, f"regionprops-merge-{token}")
-    graph[name, 0] = (_boxed, last)
-    sources = [labels] if image is None else [labels, image]
-    return by_label.as_array(graph, name, sources, (1,), object)
+    return graph, keys, [labels] if image is None else [labels, image], token
 
 
 def _measure(
@@ -94,7 +116,11 @@ def _finish(
     return make(Table(rows[0], request))
 
 
-def _boxed(rows: Rows) -> NumpyArray:
+def _store(parts: list[Rows], *, store: Callable[[Rows, int], Any], number: int) -> NumpyArray:
+    return _boxed(store(merge(parts), number))
+
+
+def _boxed(thing: Any) -> NumpyArray:
     box = np.empty(1, object)
-    box[0] = rows
+    box[0] = thing
     return box
