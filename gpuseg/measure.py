@@ -124,7 +124,7 @@ def label_to_zarr(
     axes: Sequence[int] | int | None = None,
     wrap_axes: Sequence[int] | int | None = None,
     chunks: Any = None,
-    dtype: npt.DTypeLike = None,
+    dtype: npt.DTypeLike | None = None,
     levels: int | None = None,
     axis_names: str | None = None,
     scale: Sequence[float] | None = None,

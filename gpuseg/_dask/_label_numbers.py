@@ -165,24 +165,30 @@ def spread(kept: Kept, lifted: Lifted, numbers: NumpyArray | None) -> list[Numpy
     return np.split(found, np.cumsum(kept.sizes)[:-1])
 
 
-def relabel(
-    block: Array,
+def table(
     ranked: Ranked,
     whole: Scan,
     numbers: NumpyArray,
     place: tuple[int, int, int],
-    problem: Problem,
     dtype: np.dtype[np.generic],
-) -> Array:
-    """Step E, for the chunk at (group, line, column)."""
+) -> NumpyArray:
+    """Final numbers of the labels of the chunk at (group, line, column).
+
+    `numbers` are those of its labels that reach a face.
+    """
     group, line, column = place
-    table = ranked.ranks[line][column].astype(dtype)
-    starts = np.append(ranked.planes[line][column], table.size)
-    table += np.repeat(whole.before[group][line].astype(dtype), np.diff(starts))
-    table[ranked.rims[line][column] - 1] = numbers
+    found = ranked.ranks[line][column].astype(dtype)
+    starts = np.append(ranked.planes[line][column], found.size)
+    found += np.repeat(whole.before[group][line].astype(dtype), np.diff(starts))
+    found[ranked.rims[line][column] - 1] = numbers
+    return found
+
+
+def relabel(block: Array, numbers: NumpyArray, problem: Problem) -> Array:
+    """Step E: the chunk with its final numbers."""
     connectivity, axes, _ = problem.neighbours
     with limit_threads(1):
         labels, _ = implementation(block, "label").label(
-            block, connectivity, background=problem.background, axes=axes, numbers=table
+            block, connectivity, background=problem.background, axes=axes, numbers=numbers
         )
     return labels

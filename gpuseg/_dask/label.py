@@ -22,7 +22,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from gpuseg._dask._label_boxes import Index, Problem, outline
 from gpuseg._dask._label_graph import merge_graph
-from gpuseg._dask._label_numbers import Ranked, Scan, relabel
+from gpuseg._dask._label_numbers import Ranked, Scan, relabel, table
 from gpuseg._dask._label_plan import Plan
 from gpuseg._dask._second_pass import again
 from gpuseg._neighbours import Neighbours
@@ -44,9 +44,7 @@ def label(
     whole = image.rechunk(tuple(tuple(size for size in sizes if size) for sizes in chunks))
     used = tuple(range(image.ndim) if axes is None else axes)
     neighbours = Neighbours(connectivity, used, tuple(wrap_axes))
-    limits = (0, 1) if image.dtype == bool else _limits(image.dtype)
-    valued = image.dtype != bool or not limits[0] <= background <= limits[1]
-    problem = Problem(image.shape, neighbours, background, valued)
+    problem = pose(image, neighbours, background)
     dtype = np.dtype(np.int32 if image.size < 2**31 else np.int64)
     plan = Plan(whole.chunks, f"{tokenize(whole.name, problem)}")
     number = _number(whole, problem, plan)
@@ -54,12 +52,13 @@ def label(
     return labels.rechunk(chunks), number
 
 
-def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
-    info = np.iinfo(dtype)
-    return int(info.min), int(info.max)
+def pose(image: Array, neighbours: Neighbours, background: int) -> Problem:
+    """What connects in an image; a bool one without background is one of two values."""
+    valued = image.dtype != bool or not 0 <= background <= 1
+    return Problem(image.shape, neighbours, background, valued)
 
 
-class _PerChunk(BlockwiseDep):  # type: ignore[misc]
+class PerChunk(BlockwiseDep):  # type: ignore[misc]
     """An argument that differs from chunk to chunk."""
 
     def __init__(self, plan: Plan) -> None:
@@ -71,17 +70,17 @@ class _PerChunk(BlockwiseDep):  # type: ignore[misc]
         return type(self).__name__, self.plan.token
 
 
-class _Origin(_PerChunk):
+class Origin(PerChunk):
     def __getitem__(self, index: Index) -> Index:
         return tuple(starts[i] for starts, i in zip(self.plan.starts, index, strict=True))
 
 
-class _Where(_PerChunk):
+class _Where(PerChunk):
     def __getitem__(self, index: Index) -> tuple[Index, int]:
         return self.plan.place(index), self.plan.box_of(0, index)[1]
 
 
-class _Ref(_PerChunk):
+class _Ref(PerChunk):
     """The key of a task that the chunk needs."""
 
     produces_keys = True
@@ -111,7 +110,7 @@ def _number(image: Array, problem: Problem, plan: Plan) -> Array:
         axes,
         image.name,
         axes,
-        _Origin(plan),
+        Origin(plan),
         axes,
         numblocks={image.name: image.numblocks},
         problem=problem,
@@ -182,4 +181,4 @@ def _relabel_chunk(
     dtype: np.dtype[Any],
 ) -> Array:
     place, part = where
-    return relabel(block, ranked, whole, numbers[part], place, problem, dtype)
+    return relabel(block, table(ranked, whole, numbers[part], place, dtype), problem)
