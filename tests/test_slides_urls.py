@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -139,3 +140,12 @@ def test_server_that_fails_for_a_while(served, monkeypatch):
     )
     with pytest.raises(SlideError, match=r"c\.tif: OSError: gone"):
         slide.read_region(0, 0, 300, 421)
+
+
+def test_server_that_refuses_connections_is_no_missing_file():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(SlideError, match=f"a.svs: .*{port}") as refused:
+        open_slide(f"http://127.0.0.1:{port}/a.svs")
+    assert "404" not in str(refused.value)

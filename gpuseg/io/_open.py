@@ -59,10 +59,18 @@ def _open_url(url: str) -> Reader:
     except SlideError:
         raise
     except FileNotFoundError as error:
-        raise SlideError(f"{url}: there is no such file (404)") from error
+        raise SlideError(f"{url}: {_why_missing(error)}") from error
     except Exception as error:  # whatever the protocol's package raises
         raise SlideError(f"{url}: {type(error).__name__}: {error}") from error
     return _open_source(source, local=False)
+
+
+def _why_missing(error: FileNotFoundError) -> str:
+    """fsspec calls every failure of HTTP a missing file; its cause tells which it was."""
+    cause = error.__cause__
+    if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", 0) == 404:
+        return "there is no such file (404)"
+    return f"{type(cause).__name__}: {cause}"
 
 
 def _folder_names(url: str) -> tuple[str, ...]:
