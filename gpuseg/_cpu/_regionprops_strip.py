@@ -133,7 +133,7 @@ class Strip:
             n, self.count = runs_.own(
                 labels, self.slots, self.low, everything, runs, n, self.names, self.count
             )
-        self.acc[before : self.count] = self.template
+        runs_.clear(self.acc, before, self.count, self.template)
         return n
 
     def _shapes(self, runs: NumpyArray, n: int, places: NumpyArray, left: int) -> None:
@@ -204,15 +204,18 @@ class Strip:
             if weighted >= 0:
                 width = field["weighted0"].width
                 values_.narrow_weighted(runs, n, values, places, x0, acc, weighted, width)
-            if least >= 0:
+            if stride:
                 base = places @ _strides(plan.shape)[:-1] + x0
-                values_.narrow_extrema(runs, n, values, base, acc, least, greatest, stride)
+                values_.narrow_positions(runs, n, values, base, acc, least, greatest)
+            elif least >= 0:
+                values_.narrow_extrema(runs, n, values, acc, least, greatest)
             return
         words, kind = _words(values)
         first = {name: f.first * LIMB_BITS for name, f in field.items()}
-        if total >= 0 or square >= 0:
-            firsts = first.get("sum", 0), first.get("square", 0)
-            values_.wide_sums(runs, n, words, kind, acc, total, firsts[0], square, firsts[1])
+        if total >= 0:
+            values_.wide_sum(runs, n, words, kind, acc, total, first["sum"])
+        if square >= 0:
+            values_.wide_square(runs, n, words, kind, acc, square, first["square"])
         if weighted >= 0:
             at = weighted, field["weighted0"].width, first["weighted0"]
             values_.wide_weighted(runs, n, words, kind, places, x0, acc, *at)
