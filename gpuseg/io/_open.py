@@ -66,7 +66,7 @@ def _open_url(url: str) -> Reader:
 
 
 def _why_missing(error: FileNotFoundError) -> str:
-    """fsspec calls every failure of HTTP a missing file; its cause tells which it was."""
+    """Every failure of HTTP is to fsspec a missing file; its cause tells which."""
     cause = error.__cause__
     if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", 0) == 404:
         return "there is no such file (404)"
