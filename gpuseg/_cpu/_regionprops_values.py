@@ -296,12 +296,20 @@ def wide_extrema(
     for i in range(n):
         r = runs[0, i]
         line, row = words[r], acc[runs[3, i]]
+        some = False
+        low, high, at_low, at_high = np.int64(0), np.int64(0), 0, 0
         for x in range(runs[1, i], runs[2, i]):
             if kind == 0 and (line[x] & ~_SIGN) >> np.uint64(52) == 2047 and line[x] & _FRACTION:
                 continue
             key = ordered(line[x], kind)
-            merge_least(row, least, stride, key, base[r] + x)
-            merge_greatest(row, greatest, stride, key, base[r] + x)
+            if not some or key < low:
+                low, at_low = key, x
+            if not some or key > high:
+                high, at_high = key, x
+            some = True
+        if some:
+            merge_least(row, least, stride, low, base[r] + at_low)
+            merge_greatest(row, greatest, stride, high, base[r] + at_high)
 
 
 @njit(nogil=True, cache=True)
