@@ -20,10 +20,10 @@ from dask.base import tokenize
 from dask.blockwise import blockwise
 from dask.highlevelgraph import HighLevelGraph
 
-from gpuseg._dask._label_boxes import Index, Problem, outline
+from gpuseg._dask._label_boxes import Index, Kept, Problem, outline
 from gpuseg._dask._label_graph import Graph, merge_graph
-from gpuseg._dask._label_numbers import Ranked, Scan, relabel, table
-from gpuseg._dask._label_plan import Plan
+from gpuseg._dask._label_numbers import Place, Rims, Scan, pick_rims, rank, relabel, table
+from gpuseg._dask._label_plan import Key, Plan
 from gpuseg._dask.label import Origin, PerChunk, pose
 from gpuseg._neighbours import Neighbours
 from gpuseg.cluster import Cluster, Threads, connect
@@ -227,40 +227,73 @@ def _compute(graph: Any, keys: Sequence[Any], workers: Cluster, tell: Callable[[
 
 def _merge(job: Job, workers: Cluster) -> int:
     """Steps B to D: from the outlines on disk to the numbers of each chunk's labels, there too."""
-    plan, store = job.plan, job.store
-    graph: Graph = merge_graph(plan, job.problem)
-    for index in np.ndindex(*plan.numblocks):
-        graph[plan.key("outline", *index)] = (store.read_outline, index)
-    keys = []
-    for box in np.ndindex(*plan.grids[1]):
-        chunks = plan.parts(1, box)
-        places = [plan.place(chunk) for chunk in chunks]
-        groups = sorted({place[0] for place in places})
-        task = partial(_save_numbers, groups=groups, chunks=chunks, places=places, store=store)
-        keys.append(plan.key("saved", *box))
-        ranked = [plan.key("rank", group) for group in groups]
-        graph[keys[-1]] = (task, ranked, plan.key("scan"), plan.key("spread", 1, *box))
-    name = plan.key("count")
-    graph[name] = (_save_count, keys, plan.key("scan"), store)
-    _compute(graph, [name], workers, lambda: None)
-    number = store.read_count()
+    graph, last = stored_graph(job.plan, job.problem, job.store)
+    _compute(graph, [last], workers, lambda: None)
+    number = job.store.read_count()
     assert number is not None
     return number
 
 
+def stored_graph(plan: Plan, problem: Problem, store: LabelStore) -> tuple[Graph, Key]:
+    """Tasks of `_merge`, and the last one.
+
+    First pixels, ranks and numbers of all labels pass through files; what stays in memory is about
+    the labels that reach a face.
+    """
+    graph: Graph = merge_graph(plan, problem)
+    for index in np.ndindex(*plan.numblocks):
+        graph[plan.key("outline", *index)] = (store.read_outline, index)
+    for group, lines in enumerate(plan.groups()):
+        task, boxes = graph[plan.key("rank", group)]
+        chunks = [[(*line, column) for column in range(plan.numblocks[-1])] for line in lines]
+        stored = partial(_rank, chunks=chunks, store=store, **task.keywords)
+        graph[plan.key("rims", group)] = (stored, boxes)
+        del graph[plan.key("rank", group)]
+    keys = []
+    for box in np.ndindex(*plan.grids[1]):
+        parts = plan.parts(1, box)
+        places = [plan.place(part) for part in parts]
+        save = partial(_save_numbers, chunks=parts, places=places, store=store)
+        keys.append(plan.key("saved", *box))
+        graph[keys[-1]] = (save, plan.key("scan"), plan.key("spread", 1, *box))
+    last = plan.key("count")
+    graph[last] = (_save_count, keys, plan.key("scan"), store)
+    return graph, last
+
+
+def _rank(
+    kept: Sequence[Kept],
+    lines: Sequence[Sequence[Place]],
+    width: int,
+    chunks: Sequence[Sequence[Index]],
+    store: LabelStore,
+) -> Rims:
+    """Ranks to disk, one line of chunks after the other; what the boxes above need stays."""
+    found = Rims([], [], [])
+    for line, indices in zip(lines, chunks, strict=True):
+        ranked = rank(kept, [line], width)
+        for index, ranks, planes in zip(indices, ranked.ranks[0], ranked.planes[0], strict=True):
+            store.write_ranks(index, ranks, planes)
+        rims = pick_rims(ranked)
+        found.ranks.extend(rims.ranks)
+        found.planes.extend(rims.planes)
+        found.totals.extend(rims.totals)
+    return found
+
+
 def _save_numbers(
-    ranked: Sequence[Ranked],
     whole: Scan,
     numbers: Sequence[NumpyArray],
-    groups: Sequence[int],
     chunks: Sequence[Index],
     places: Sequence[tuple[int, int, int]],
     store: LabelStore,
 ) -> None:
     dtype = np.dtype(np.int32 if whole.number < 2**31 else np.int64)
-    for chunk, place, of_rim in zip(chunks, places, numbers, strict=True):
-        found = table(ranked[groups.index(place[0])], whole, of_rim, place, dtype)
-        store.write_numbers(chunk, found)
+    for index, (group, line, _), of_rim in zip(chunks, places, numbers, strict=True):
+        ranks = store.read_ranks(index)
+        found = table(*ranks, whole.before[group][line], of_rim, dtype)
+        store.write_numbers(index, found)
+        store.drop_ranks(index)
 
 
 def _save_count(_: Any, whole: Scan, store: LabelStore) -> None:
@@ -282,54 +315,3 @@ def _coarser(job: Job, at: int, workers: Cluster, work: Work) -> None:
 def _subsample(index: Index, store: LabelStore, number: int, level: Layout) -> None:
     levels_io.subsample(store.folder / "image", number, level, index)
     store.mark(f"level{number}", index)
-
-
-def as_image(source: Any, chunks: Any) -> tuple[Array, dict[str, Any]]:
-    """Dask array of what `label_to_zarr` takes, and what is known of its axes.
-
-    Raises
-    ------
-    TypeError
-        If it is none of an array, a zarr array, or a path.
-    ValueError
-        If the path holds neither an array nor an OME-Zarr image.
-    """
-    import zarr
-
-    known: dict[str, Any] = {}
-    if isinstance(source, str | os.PathLike):
-        source, known = _opened(os.fspath(source))
-    if isinstance(source, zarr.Array):
-        stored = source.shards or source.chunks
-        source = da.from_zarr(source, chunks=stored)
-    elif isinstance(source, np.ndarray):
-        source = da.from_array(source, chunks="auto" if chunks is None else chunks)
-    elif not isinstance(source, da.Array):
-        raise TypeError(
-            f"source must be a Dask, NumPy or zarr array or a path, got {type(source).__name__}"
-        )
-    return (source if chunks is None else source.rechunk(chunks)), known
-
-
-def _opened(path: str) -> tuple[Any, dict[str, Any]]:
-    """Array at a path, or the full image of the OME-Zarr there, with its axes."""
-    import zarr
-
-    found = zarr.open(path, mode="r")
-    if isinstance(found, zarr.Array):
-        return found, {}
-    attributes: Any = found.attrs.asdict()
-    images = attributes.get("ome", attributes).get("multiscales")
-    if not images:
-        raise ValueError(f"{path} is neither a zarr array nor an OME-Zarr image")
-    axes, first = images[0].get("axes"), images[0]["datasets"][0]
-    known: dict[str, Any] = {}
-    if axes and all(isinstance(axis, dict) for axis in axes):
-        known["axis_names"] = "".join(axis["name"] for axis in axes)
-        known["unit"] = next(
-            (axis["unit"] for axis in axes if axis.get("type") == "space" and "unit" in axis), None
-        )
-        for step in first.get("coordinateTransformations", ()):
-            if step["type"] == "scale":
-                known["scale"] = step["scale"]
-    return found[first["path"]], known

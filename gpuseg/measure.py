@@ -212,8 +212,9 @@ def label_to_zarr(
            [1, 0, 0],
            [0, 0, 3]], dtype=uint8)
     """
-    from gpuseg._label_to_zarr import as_image, run
+    from gpuseg._label_to_zarr import run
     from gpuseg._progress import shown
+    from gpuseg.io._zarr_source import as_image
 
     image, known = as_image(source, chunks)
     check_labelable(image)

@@ -391,17 +391,16 @@ def renumber(parent: Any, begin: int, end: int, numbers: Any) -> None:
 
 @jit
 def first_pixels(bits: Any, starts: Any, base: Any, parent: Any, width: int, out: Any) -> None:
-    """Raster index of the first pixel of each label, in their order."""
+    """Raster index of the first pixel of each label, in their order; `out` has one place more."""
     found = 0
     for row in range(bits.shape[0]):
         for word in range(bits.shape[1]):
             start, node = starts[row, word], np.int64(base[row, word])
             while start:
-                if -parent[node] == found + 1:
-                    out[found] = (
-                        row * width + word * WORD + popcount((start ^ (start - ONE)) >> ONE)
-                    )
-                    found += 1
+                upto = start ^ (start - ONE)
+                # Written for every run and kept for roots: to ask first would be wrong too often.
+                out[found] = row * width + word * WORD + popcount(upto) - 1
+                found += -parent[node] == found + 1
                 start &= start - ONE
                 node += 1
 

@@ -109,9 +109,9 @@ def outline(
     total = sum(strip.runs for strip in packed.strips) + 1
     parent = np.empty(total, np.int32 if total < 2**31 else np.int64)
     ends = np.cumsum([strip.runs for strip in packed.strips]) + 1
-    firsts = np.empty(_solve(packed, parent, ends.tolist()), np.int64)
+    firsts = np.empty(_solve(packed, parent, ends.tolist()) + 1, np.int64)
     runs.first_pixels(*packed.words, parent, packed.width, firsts)
-    return firsts, [_face(packed, parent, image.shape, axis, end) for axis, end in faces]
+    return firsts[:-1], [_face(packed, parent, image.shape, axis, end) for axis, end in faces]
 
 
 @dataclass

@@ -16,7 +16,7 @@ form boxes is in `_label_plan.py`, the graph in `label.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -50,9 +50,12 @@ class Box(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Labels of one chunk: their first pixels there, and which of them reach a face (ascending)."""
+    """Labels of one chunk: their first pixels there, and which of them reach a face (ascending).
 
-    firsts: NumpyArray
+    First pixels may be something to call for them, where they lie on disk.
+    """
+
+    firsts: NumpyArray | Callable[[], NumpyArray]
     rim: NumpyArray
     keys: NumpyArray
     shape: Index

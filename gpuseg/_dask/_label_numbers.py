@@ -48,9 +48,10 @@ def rank(kept: Sequence[Kept], lines: Sequence[Sequence[Place]], width: int) -> 
     ranked = Ranked([], [], [], [])
     for line in lines:
         chunks = [kept[place.box].chunks[place.part] for place in line]
+        firsts = [chunk.firsts() if callable(chunk.firsts) else chunk.firsts for chunk in chunks]
         survives = [
-            _survives(chunk, [kept[k].closed for k in (place.box, *place.above)])
-            for chunk, place in zip(chunks, line, strict=True)
+            _survives(chunk, found.size, [kept[k].closed for k in (place.box, *place.above)])
+            for chunk, found, place in zip(chunks, firsts, line, strict=True)
         ]
         # Rows of a plane, and planes; a line of a 1-D image is one row.
         rows = chunks[0].shape[-2] if len(chunks[0].shape) > 1 else 1
@@ -58,26 +59,26 @@ def rank(kept: Sequence[Kept], lines: Sequence[Sequence[Place]], width: int) -> 
         small = np.int32 if rows * width < 2**31 else np.int64
         counts = np.zeros((totals.size * rows, len(line)), small)
         widths = [chunk.shape[-1] for chunk in chunks]
-        blocks = list(zip(chunks, survives, widths, range(len(line)), strict=True))
-        for chunk, stays, size, column in blocks:
-            kernels.count_lines(chunk.firsts, stays, size, column, counts)
+        blocks = list(zip(firsts, survives, widths, range(len(line)), strict=True))
+        for found, stays, size, column in blocks:
+            kernels.count_lines(found, stays, size, column, counts)
         kernels.scan_lines(counts, rows, totals)
-        tables = [np.empty(chunk.firsts.size, small) for chunk in chunks]
-        for (chunk, stays, size, column), table in zip(blocks, tables, strict=True):
-            kernels.rank_lines(chunk.firsts, stays, size, column, counts, table)
+        tables = [np.empty(found.size, small) for found in firsts]
+        for (found, stays, size, column), table in zip(blocks, tables, strict=True):
+            kernels.rank_lines(found, stays, size, column, counts, table)
         starts = [np.arange(totals.size) * rows * size for size in widths]
         ranked.ranks.append(tables)
         ranked.planes.append(
-            [np.searchsorted(c.firsts, at) for c, at in zip(chunks, starts, strict=True)]
+            [np.searchsorted(found, at) for found, at in zip(firsts, starts, strict=True)]
         )
         ranked.rims.append([chunk.rim for chunk in chunks])
         ranked.totals.append(totals)
     return ranked
 
 
-def _survives(chunk: Chunk, closed: Sequence[NumpyArray]) -> NumpyArray:
-    """Which labels of a chunk start their component."""
-    stays = np.ones(chunk.firsts.size, bool)
+def _survives(chunk: Chunk, labels: int, closed: Sequence[NumpyArray]) -> NumpyArray:
+    """Which of a chunk's labels start their component."""
+    stays = np.ones(labels, bool)
     found = np.zeros(chunk.keys.size, bool)
     for keys in closed:
         if keys.size:
@@ -166,21 +167,21 @@ def spread(kept: Kept, lifted: Lifted, numbers: NumpyArray | None) -> list[Numpy
 
 
 def table(
-    ranked: Ranked,
-    whole: Scan,
+    ranks: NumpyArray,
+    planes: NumpyArray,
+    rim: NumpyArray,
+    before: NumpyArray,
     numbers: NumpyArray,
-    place: tuple[int, int, int],
     dtype: np.dtype[np.generic],
 ) -> NumpyArray:
-    """Final numbers of the labels of the chunk at (group, line, column).
+    """Final numbers of a chunk's labels.
 
-    `numbers` are those of its labels that reach a face.
+    `ranks`, `planes` and `rim` are the chunk's in `Ranked`, `before` its line's in `Scan`, and
+    `numbers` the final ones of the labels in `rim`.
     """
-    group, line, column = place
-    found = ranked.ranks[line][column].astype(dtype)
-    starts = np.append(ranked.planes[line][column], found.size)
-    found += np.repeat(whole.before[group][line].astype(dtype), np.diff(starts))
-    found[ranked.rims[line][column] - 1] = numbers
+    found = ranks.astype(dtype)
+    found += np.repeat(before.astype(dtype), np.diff(np.append(planes, found.size)))
+    found[rim - 1] = numbers
     return found
 
 

@@ -180,5 +180,13 @@ def _relabel_chunk(
     problem: Problem,
     dtype: np.dtype[Any],
 ) -> Array:
-    place, part = where
-    return relabel(block, table(ranked, whole, numbers[part], place, dtype), problem)
+    (group, line, column), part = where
+    found = table(
+        ranked.ranks[line][column],
+        ranked.planes[line][column],
+        ranked.rims[line][column],
+        whole.before[group][line],
+        numbers[part],
+        dtype,
+    )
+    return relabel(block, found, problem)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +43,10 @@ class LabelStore(NamedTuple):
         np.savez(data, allow_pickle=False, **arrays)
         write_atomic(self._path(step, index), data.getvalue(), self.folder / "scratch")
 
+    def _read(self, step: str, index: Index, name: str) -> NumpyArray:
+        with np.load(self._path(step, index), allow_pickle=False) as arrays:
+            return np.asarray(arrays[name])
+
     def write_outline(self, index: Index, outline: tuple[Box, Chunk]) -> None:
         box, chunk = outline
         faces = {
@@ -53,6 +58,7 @@ class LabelStore(NamedTuple):
         self._write("outline", index, arrays)
 
     def read_outline(self, index: Index) -> tuple[Box, Chunk]:
+        """All but the first pixels, which are read when they are wanted."""
         with np.load(self._path("outline", index), allow_pickle=False) as arrays:
             sides = {name.rpartition("_")[0] for name in arrays if name.startswith("face_")}
             faces = {
@@ -61,27 +67,37 @@ class LabelStore(NamedTuple):
                 )
                 for _, axis, end in (side.split("_") for side in sides)
             }
-            chunk = Chunk(*(arrays[name] for name in Chunk._fields))
-            shape = tuple(chunk.shape.tolist())  # type: ignore[attr-defined]
-            return Box(arrays["box_keys"], arrays["box_values"], faces), chunk._replace(shape=shape)
+            shape = tuple(arrays["shape"].tolist())
+            chunk = Chunk(partial(self.read_firsts, index), arrays["rim"], arrays["keys"], shape)
+            return Box(arrays["box_keys"], arrays["box_values"], faces), chunk
+
+    def read_firsts(self, index: Index) -> NumpyArray:
+        return self._read("outline", index, "firsts")
+
+    def write_ranks(self, index: Index, ranks: NumpyArray, planes: NumpyArray) -> None:
+        self._write("ranks", index, {"ranks": ranks, "planes": planes})
+
+    def read_ranks(self, index: Index) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
+        """Ranks, planes and rim of a chunk."""
+        ranks, planes = (self._read("ranks", index, name) for name in ("ranks", "planes"))
+        return ranks, planes, self._read("outline", index, "rim")
+
+    def drop_ranks(self, index: Index) -> None:
+        self._path("ranks", index).unlink(missing_ok=True)
 
     def write_numbers(self, index: Index, numbers: NumpyArray) -> None:
         self._write("numbers", index, {"numbers": numbers})
 
     def read_numbers(self, index: Index) -> NumpyArray:
-        with np.load(self._path("numbers", index), allow_pickle=False) as arrays:
-            return np.asarray(arrays["numbers"])
+        return self._read("numbers", index, "numbers")
 
     def write_count(self, count: int) -> None:
         """Note that all numbers are there."""
         self._write("count", (), {"count": count})
 
     def read_count(self) -> int | None:
-        path = self._path("count", ())
-        if not path.exists():
-            return None
-        with np.load(path, allow_pickle=False) as arrays:
-            return int(arrays["count"])
+        there = self._path("count", ()).exists()
+        return int(self._read("count", (), "count")) if there else None
 
     def mark(self, step: str, index: Index) -> None:
         self._write(step, index, {})
