@@ -147,6 +147,9 @@ PLANTED = {
     "endless wait": Planted(
         "hang: no end after", f"{T}\nwhile (((volatile int*)a)[0] != -1) {{}} // BUG"
     ),
+    "endless wait in step": Planted(
+        "hang: no end after", f"{T}\nwhile (__any_sync(~0u, n)) {{}} // BUG", block=32
+    ),
     "shift by the width": Planted("shift by the width", f"{T}\na[t] = 1 << t; // BUG"),
     "overflow": Planted("signed overflow", f"{T}\na[t] = t * (n << 25); // BUG"),
     "division by zero": Planted("division by zero", f"{T}\na[t] = n / t; // BUG"),

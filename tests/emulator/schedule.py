@@ -21,13 +21,13 @@ class Schedule:
     preempt
         Mean number of memory accesses after which a thread loses its turn; 0 never.
     step_limit
-        Basic blocks that a thread may run without waiting before it counts as hanging.
+        Basic blocks that a thread may run in one launch before it counts as hanging.
     """
 
     seed: int = 0
     resident: int = 1
     preempt: int = 0
-    step_limit: int = 20_000_000
+    step_limit: int = 2_000_000
 
     def __str__(self) -> str:
         order = f"seed {self.seed}" if self.seed else "in order"

@@ -56,7 +56,7 @@ void __sanitizer_cov_trace_pc()
         fail("stack overflow at " + spell(image_offset(CALLER)) + " by " + name(*current));
     if (++current->steps > launch->step_limit)
         fail("hang: no end after " + std::to_string(launch->step_limit) + " steps at " + spell(image_offset(CALLER)) + " by " +
-             name(*current));
+             name(*current) + (current->where.line ? ", which last waited at " + name(current->where) : ""));
 }
 
 void emulator_touch(const void* p, size_t bytes, int write, int is_volatile)

@@ -26,7 +26,7 @@ struct Thread {
     uint32_t global_number;             // within the launch
     State state;
     Where where;                        // of the barrier or meeting it waits at, or came to last
-    uint64_t steps;                     // basic blocks since it last waited
+    uint64_t steps;                     // basic blocks run
     unsigned polls;                     // volatile and atomic accesses
     unsigned meeting;                   // which of its warp's meetings it waits in
     uint32_t clock[WARP];               // per lane of its warp: the last __syncwarp it knows of

@@ -2,12 +2,6 @@
 #pragma once
 #include "state.h"
 
-static void start_again(Thread& t)
-{
-    t.state = State::ready;
-    t.steps = 0;
-}
-
 static bool same(const Where& a, const Where& b) { return a.line == b.line && !strcmp(a.file, b.file); }
 
 static void release_barrier(Block& block)
@@ -16,7 +10,7 @@ static void release_barrier(Block& block)
     block.arrived = block.predicates = 0;
     block.epoch++;
     for (Thread& t : block.threads)
-        if (t.state == State::at_barrier) start_again(t);
+        if (t.state == State::at_barrier) t.state = State::ready;
 }
 
 static void check_barrier(Block& block, const Thread& t)
@@ -85,7 +79,7 @@ static void complete_meeting(Block& block, unsigned warp, unsigned meeting)
 {
     Rendezvous& r = block.warps[warp].meetings[meeting];
     for (unsigned lane = 0; lane < WARP; lane++)
-        if (r.mask >> lane & 1) start_again(block.threads[warp * WARP + lane]);
+        if (r.mask >> lane & 1) block.threads[warp * WARP + lane].state = State::ready;
     // The vote, match, shuffle and reduce functions order no memory; __syncwarp does.
     if (r.kind == Meeting::sync) join_clocks(block, warp, r.mask);
     r.unread = r.arrived;
