@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gpuseg._region_moments import moments, moments_central, moments_hu, moments_normalized
 from gpuseg._region_rows import Rows
 from gpuseg._region_table import Request, Table
 from gpuseg.typing import NumpyArray
@@ -170,6 +171,7 @@ def _of_channels(make: Callable[[Table, int], NumpyArray]) -> Callable[[Table], 
 class Property(NamedTuple):
     """How a property is finished, from which features, for which numbers of axes.
 
+    `isotropic` ones need one spacing along all axes, `unit` ones a spacing of 1.
     `empty` is its value for a label that no pixel has (0 in any case for integers).
     """
 
@@ -178,11 +180,13 @@ class Property(NamedTuple):
     ndims: tuple[int, ...] = (2, 3)
     image: bool = False
     isotropic: bool = False
+    unit: bool = False
     empty: float = math.nan
 
 
 _SHAPE = frozenset({"bbox", "first", "second"})
 _BOX = frozenset({"bbox"})
+_POWERS = frozenset({"bbox", "first", "powers"})
 
 PROPERTIES: dict[str, Property] = {
     "label": Property(lambda t: t.labels, frozenset()),
@@ -202,6 +206,10 @@ PROPERTIES: dict[str, Property] = {
     "axis_minor_length": Property(lambda t: _axis_length(t, major=False), _SHAPE),
     "eccentricity": Property(_eccentricity, _SHAPE, (2,)),
     "orientation": Property(_orientation, _SHAPE, (2,)),
+    "moments": Property(moments, _POWERS),
+    "moments_central": Property(moments_central, _POWERS),
+    "moments_normalized": Property(moments_normalized, _POWERS),
+    "moments_hu": Property(moments_hu, _POWERS, (2,), unit=True),
     "euler_number": Property(lambda t: t.block("euler")[:, 0] >> t.ndim, frozenset({"euler"})),
     "perimeter": Property(
         lambda t: _weigh(t.block("perimeter"), _PERIMETER) * t.spacing[0],

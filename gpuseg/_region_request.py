@@ -39,6 +39,8 @@ def make_request(
     for name in names:
         if PROPERTIES[name].isotropic and len(set(steps)) > 1:
             raise ValueError(f"{name} needs the same spacing along both axes, got {steps}")
+        if PROPERTIES[name].unit and set(steps) != {1.0}:
+            raise ValueError(f"{name} needs a spacing of 1, got {steps}")
     features = frozenset().union(*(PROPERTIES[name].features for name in names))
     if "second" in features and max(labels.shape, default=0) > _LARGEST_SIDE:
         raise ValueError(

@@ -30,6 +30,11 @@ LIMB_BITS = 32
 # A float64 mantissa is cut here so that products of its parts fit 64 bits.
 HALF_MANTISSA = 27
 
+# Moments up to the third power of each coordinate outgrow any word: they are kept modulo 2^64 and
+# modulo as many of these primes (the largest below 2^31) as the size of the array asks for.
+POWERS = 4
+PRIMES = (2147483647, 2147483629, 2147483587, 2147483579, 2147483563, 2147483549, 2147483543)
+
 # Pixels that a feature's kernel looks at on each side of its own.
 HALO = {"perimeter": 2, "crofton": 1, "euler": 1, "surface": 1, "neighbors": 1}
 WINDOW_COLUMNS = {"perimeter": 3, "crofton": 5, "euler": 1, "surface": 13}
@@ -86,6 +91,13 @@ class Plan(NamedTuple):
         extent = max(1, *self.shape)
         return 1 if math.prod(self.shape) * largest * extent**degree < 2**63 else 2
 
+    @property
+    def primes(self) -> tuple[int, ...]:
+        """Primes by which, with 2^64, the largest possible moments are told apart."""
+        bits = (math.prod(self.shape) * math.prod(self.shape) ** (POWERS - 1)).bit_length() + 1
+        # Each prime tells a little less than 31 bits; the last one covers the sign.
+        return PRIMES[: max(0, -(-(bits - 64) // 30))]
+
     def value_sums(self) -> list[str]:
         """Names of the sums kept for each channel."""
         names: list[str] = [name for name in ("sum", "square") if name in self.features]
@@ -105,6 +117,8 @@ def layout(plan: Plan, exponents: tuple[int, int] = (0, 0)) -> tuple[Field, ...]
     if has("second"):
         pairs = [f"second{i}{j}" for i in range(ndim) for j in range(i, ndim)]
         found += [Field(name, 0, LIMBS, plan.limbs(2)) for name in pairs]
+    if has("powers"):
+        found.append(Field("powers", 0, SUM, POWERS**ndim * (1 + len(plan.primes))))
     found += [Field(name, 0, SUM, width) for name, width in WINDOW_COLUMNS.items() if has(name)]
     for channel in range(plan.channels):
         for name in plan.value_sums():
@@ -182,3 +196,13 @@ def widen(rows: Rows, fields: tuple[Field, ...]) -> NumpyArray:
         column = source[old.name, old.channel]
         table[:, start : start + old.width] = rows.table[:, column : column + old.width]
     return table
+
+
+def reduce_powers(table: NumpyArray, fields: tuple[Field, ...], plan: Plan) -> None:
+    """Bring moments modulo primes below these, in place, so that 2^31 more can be added."""
+    if "powers" not in plan.features:
+        return
+    start = offsets(fields)["powers", 0]
+    size = POWERS ** len(plan.shape)
+    for k, prime in enumerate(plan.primes, 1):
+        table[:, start + k * size : start + (k + 1) * size] %= prime

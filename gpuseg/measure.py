@@ -262,8 +262,9 @@ def regionprops_table(
     properties : sequence of str
         Of every region: label, num_pixels, area, area_bbox, axis_major_length, axis_minor_length,
         bbox, centroid, centroid_local, equivalent_diameter_area, euler_number, extent,
-        inertia_tensor, inertia_tensor_eigvals, num_neighbors (of other labels that touch it, at
-        corners too); in 2-D eccentricity, orientation, perimeter, perimeter_crofton; in 3-D
+        inertia_tensor, inertia_tensor_eigvals, moments, moments_central, moments_normalized,
+        num_neighbors (of other labels that touch it, at corners too); in 2-D eccentricity,
+        moments_hu, orientation, perimeter, perimeter_crofton; in 3-D
         surface_area (Crofton's formula over 13 directions). With an image: intensity_mean,
         intensity_sum, intensity_std, intensity_variance, intensity_min, intensity_max,
         intensity_min_position and intensity_max_position (index of the first one),

@@ -4,7 +4,7 @@
 //
 // Passes   survey: least and greatest label, runs. enter: labels too far apart for a table get
 //          their slots from a hash table; else a slot is the label less `low`. shapes: count,
-//          bounding box, moments of coordinates. Then for each channel narrow (or wide_sum and
+//          bounding box, moments of coordinates; powers: moments of third powers. Then for each channel narrow (or wide_sum and
 //          wide_extrema) and positions. What looks at neighbours is in regionprops_windows.cu.
 // Bytes    one label a pixel a pass, and the value in passes that look at it: 4 + 4 for area and
 //          centroid, 5 more for the mean of uint8. Rows of the labels in flight stay in L2.
@@ -166,6 +166,52 @@ extern "C" __global__ void shapes(const LABEL* labels, const i64* keys, const i3
         if (label != current) {
             current = label;
             start = y;
+        }
+    }
+}
+
+// A product modulo a prime below 2^31, or modulo 2^64 where that is 0.
+__device__ __forceinline__ u64 times(u64 a, u64 b, u64 prime)
+{
+    return prime ? a * b % prime : a * b;
+}
+
+// Sums of products of powers 0 to 3 of the coordinates modulo a prime, or 2^64 where that is 0;
+// `column` is the first of 16 (64 in 3-D).
+extern "C" __global__ void powers(const LABEL* labels, const i64* keys, const i32* slots, Shape s,
+                                  u64 prime, i64 column, i64* table)
+{
+    const Tile tile(s);
+    if (!tile.some) return;
+    const u64 z = tile.z + s.origin[0], x = tile.x + s.origin[2];
+    i64 current = NONE;
+    u64 sum[4] = {0, 0, 0, 0};      // of powers of y over the run
+    for (i64 y = tile.top; y <= tile.bottom; y++) {
+        const i64 label = y < tile.bottom ? label_at(labels, s, tile.z, y, tile.x) : NONE;
+        if (label != current) {
+            i64* cell = table + column;
+            if (current != NONE) cell += slot_of(current, s, keys, slots) * s.columns;
+            u64 along_z = 1;
+            for (int i = 0; current != NONE && i < (s.axes == 3 ? 4 : 1); i++) {
+                #pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    u64 term = times(along_z, prime ? sum[j] % prime : sum[j], prime);
+                    for (int k = 0; k < 4; k++) {
+                        add_to(cell++, (i64)term);
+                        term = times(term, prime ? x % prime : x, prime);
+                    }
+                }
+                along_z = times(along_z, prime ? z % prime : z, prime);
+            }
+            sum[0] = sum[1] = sum[2] = sum[3] = 0;
+            current = label;
+        }
+        if (label == NONE) continue;
+        u64 term = 1;
+        #pragma unroll
+        for (int j = 0; j < 4; j++) {
+            sum[j] += term;
+            term = times(term, prime ? (y + s.origin[1]) % prime : y + s.origin[1], prime);
         }
     }
 }

@@ -37,7 +37,11 @@ def known(ndim, dtype=np.uint8):
     return [
         name
         for name, prop in PROPERTIES.items()
-        if name in COL_DTYPES and ndim in prop.ndims and name not in refused
+        if name in COL_DTYPES
+        and ndim in prop.ndims
+        and name not in refused
+        # Which are small differences of large numbers; they have a test of their own.
+        and not name.startswith("moments")
     ]
 
 

@@ -100,6 +100,62 @@ def test_far_from_the_origin_nothing_cancels():
         assert column - far * name.startswith("centroid") == pytest.approx(expected[name], rel=1e-9)
 
 
+@pytest.mark.parametrize("spacing", [1.0, 0.25])
+@pytest.mark.parametrize("shape", [(45, 62), (13, 17, 22)], ids=["2d", "3d"])
+def test_moments_equal_scikit_image(shape, spacing, container):
+    labels = blobs(shape, seed=4)
+    steps = tuple(spacing * (axis + 1) for axis in range(len(shape)))
+    for name in ("moments", "moments_central", "moments_normalized", "moments_hu"):
+        if name == "moments_hu" and (len(shape) == 3 or spacing != 1):
+            continue
+        scale = {} if name == "moments_hu" else {"spacing": steps}
+        expected = skimage_measure.regionprops_table(labels, properties=(name,), **scale)
+        found = regionprops_table(container(labels), properties=(name,), **scale)
+        assert list(found) == list(expected)
+        for key, column in expected.items():
+            # What cancels is compared with what it is a difference of.
+            powers = [int(power) for power in key.split("-")[1:]]
+            size = np.prod([(n * s) ** p for n, s, p in zip(shape, steps, powers, strict=False)])
+            atol = 1e-12 * labels.size * size if "central" in name else 1e-11
+            np.testing.assert_allclose(found[key], column, 1e-9, atol, err_msg=key)
+
+
+def test_moments_of_large_objects_are_exact():
+    """Sums beyond 2^64, and beyond what one or two primes tell apart."""
+    labels = np.zeros((3, 5000), np.uint8)
+    labels[1, 100:] = 1
+    labels[2, 4000:] = 1
+    table = regionprops_table(da.from_array(labels, chunks=(2, 700)), properties=("moments",))
+    inside = np.argwhere(labels) - [1, 100]
+    for j, k in np.ndindex(4, 4):
+        exact = sum(int(y) ** j * int(x) ** k for y, x in inside)
+        assert table[f"moments-{j}-{k}"][0] == float(exact)
+    cube = regionprops_table(np.ones((130, 120, 140), np.int32), properties=("moments",))
+    for powers in ((3, 3, 3), (0, 0, 0), (1, 2, 3)):
+        exact = np.prod(
+            [sum(i**p for i in range(n)) for n, p in zip((130, 120, 140), powers, strict=True)],
+            dtype=object,
+        )
+        assert cube["moments-{}-{}-{}".format(*powers)][0] == float(exact)
+
+
+def test_central_moments_far_from_the_origin():
+    """Exact however far: a disc in the corner of a plane as in the middle of a small image."""
+    from gpuseg._cpu.regionprops import measure
+    from gpuseg._region_columns import make_columns
+    from gpuseg._region_request import make_request
+
+    y, x = np.mgrid[-20:21, -20:21]
+    disc = (y**2 + 0.3 * x * y + 2 * x**2 < 300).astype(np.int32)
+    plane = da.zeros((1 << 20, 1 << 20), chunks=1 << 12, dtype=np.int32)
+    names = ("moments", "moments_central", "moments_hu")
+    request = make_request(plane, None, names, None, None, "-")
+    assert len(request.plan.primes) == 4
+    far = (1 << 20) - 41
+    rows = measure(disc, None, request.plan, origin=(far, far))
+    assert_same_bits(make_columns(rows, request), regionprops_table(disc, properties=names))
+
+
 def test_second_moments_beyond_int64():
     """Rows that stand for an object of 2^40 pixels still have exact moments."""
     from gpuseg._region_sums import central

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from gpuseg._region_rows import LIMB_BITS
+from gpuseg._region_rows import LIMB_BITS, POWERS
 from gpuseg.typing import NumpyArray
 
 # Fibonacci hashing (Knuth, The Art of Computer Programming, 6.4).
@@ -203,3 +203,56 @@ def second_moments(
         k = length - 1
         squares = k * (k + 1) * (2 * k + 1) // 6
         put(row, c, width, a * a * length + a * k * length + squares)
+
+
+def power_sums(x0: int, size: int, primes: tuple[int, ...]) -> NumpyArray:
+    """Sums of powers of `size` coordinates from `x0` on: (moduli, powers, size + 1).
+
+    The difference of two entries is the sum over the coordinates between, modulo 2^64 or a prime.
+    """
+    found = np.zeros((1 + len(primes), POWERS, size + 1), np.int64)
+    x = np.arange(x0, x0 + size)
+    for k, modulus in enumerate((0, *primes)):
+        power = np.ones(size, np.int64)
+        for j in range(POWERS):
+            np.cumsum(power, out=found[k, j, 1:])
+            power = power * (x % modulus if modulus else x)
+            if modulus:
+                found[k, j] %= modulus
+                power %= modulus
+    return found
+
+
+@njit(nogil=True, cache=True)
+def powers(
+    runs: NumpyArray,
+    n: int,
+    places: NumpyArray,
+    sums: NumpyArray,
+    primes: NumpyArray,
+    acc: NumpyArray,
+    column: int,
+) -> None:
+    """Sums of products of powers of the coordinates, modulo 2^64 and each prime.
+
+    `sums` are those of `power_sums` for the tile; `places` (rows, 1 or 2) locates rows.
+    """
+    size = sums.shape[1]
+    planes = size if places.shape[1] == 2 else 1
+    for i in range(n):
+        r, a, b = runs[0, i], runs[1, i], runs[2, i]
+        row = acc[runs[3, i]]
+        y = places[r, places.shape[1] - 1]
+        for m in range(sums.shape[0]):
+            p = primes[m - 1] if m else np.int64(0)
+            c = column + m * planes * size * size
+            along_z = np.int64(1)
+            for _ in range(planes):
+                along = along_z
+                for _ in range(size):
+                    for k in range(size):
+                        s = sums[m, k, b] - sums[m, k, a]
+                        row[c] += along * s if m == 0 else (along * (s + p)) % p
+                        c += 1
+                    along = along * y if m == 0 else along * (y % p) % p
+                along_z = along_z * places[r, 0] if m == 0 else along_z * (places[r, 0] % p) % p

@@ -9,7 +9,16 @@ import numpy as np
 from gpuseg._cpu import _regionprops_runs as runs_
 from gpuseg._cpu import _regionprops_values as values_
 from gpuseg._cpu import regionprops_windows as windows_
-from gpuseg._region_rows import LIMB_BITS, LIMBS, Plan, Rows, layout, offsets, template
+from gpuseg._region_rows import (
+    LIMB_BITS,
+    LIMBS,
+    Plan,
+    Rows,
+    layout,
+    offsets,
+    reduce_powers,
+    template,
+)
 from gpuseg.typing import NumpyArray
 
 # A band's runs and pixels stay in the second-level cache. Wider rows are cut into tiles, so that
@@ -66,6 +75,7 @@ class Strip:
         room = min(self.most, _ROOM // self.template.size)
         self.names = np.empty(room, np.int64)
         self.acc = np.empty((room, self.template.size), np.int64)
+        self.left, self.sums = -1, np.empty(0)
         self.pairs = np.zeros((1024, 2), np.int64)
         self.pair_count = 0
 
@@ -149,6 +159,14 @@ class Strip:
             width = self.block.plan.limbs(2)
             runs_.second_moments(runs, n, places, x0, acc, column(("second00", 0)), width)
 
+        if ("powers", 0) in self.columns:
+            primes = self.block.plan.primes
+            if left != self.left:
+                size = min(_TILE_COLUMNS, self.block.labels.shape[1] - left)
+                self.left, self.sums = left, runs_.power_sums(x0, size, primes)
+            array = np.array(primes, np.int64)
+            runs_.powers(runs, n, places, self.sums, array, acc, column(("powers", 0)))
+
     def _neighbours(self, runs: NumpyArray, n: int, top: int, left: int) -> None:
         """Features of the pixels' neighbourhoods."""
         block, acc = self.block, self.acc
@@ -226,6 +244,7 @@ class Strip:
             values_.flags(runs, n, words, acc, flags)
 
     def _carry(self) -> None:
+        reduce_powers(self.acc[: self.count], self.fields, self.block.plan)
         for field in self.fields:
             if field.kind == LIMBS and field.width > 1:
                 column = self.columns[field.name, field.channel]

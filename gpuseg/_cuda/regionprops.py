@@ -14,7 +14,17 @@ import numpy as np
 from gpuseg._cuda import regionprops_windows as windows
 from gpuseg._cuda._source import Build
 from gpuseg._region_columns import make_columns
-from gpuseg._region_rows import LIMB_BITS, LIMBS, Plan, Rows, layout, offsets, template
+from gpuseg._region_rows import (
+    LIMB_BITS,
+    LIMBS,
+    POWERS,
+    Plan,
+    Rows,
+    layout,
+    offsets,
+    reduce_powers,
+    template,
+)
 from gpuseg._region_table import Request, Table
 from gpuseg.typing import Array, NumpyArray
 
@@ -120,11 +130,18 @@ def measure(
     arguments = (slots.keys, slots.values, shape)
     columns = _columns(plan, fields, 0)
     build.kernel("shapes")((_tiles(shape),), (_THREADS,), (labels, *arguments, columns, table))
+    if "powers" in plan.features:
+        start = offsets(fields)["powers", 0]
+        for k, prime in enumerate((0, *plan.primes)):
+            column = np.int64(start + k * POWERS**labels.ndim)
+            build.kernel("powers")(
+                (_tiles(shape),), (_THREADS,), (labels, *arguments, np.uint64(prime), column, table)
+            )
     windows.add(labels, arguments, plan, columns, table)
     for channel in range(plan.channels):
         _channel(build, labels, values, arguments, plan, fields, table, channel, kind)
     pairs = windows.contacts(labels, arguments) if "neighbors" in plan.features else None
-    return _rows(slots, table, pairs, fields, lowest)
+    return _rows(slots, table, pairs, fields, lowest, plan)
 
 
 def _three(values: Sequence[int], fill: int) -> list[int]:
@@ -256,13 +273,16 @@ def _channel(
         launch(f"positions<{value}>", columns)
 
 
-def _rows(slots: _Slots, table: Array, pairs: NumpyArray | None, fields: Any, lowest: int) -> Rows:
+def _rows(
+    slots: _Slots, table: Array, pairs: NumpyArray | None, fields: Any, lowest: int, plan: Plan
+) -> Rows:
     """Rows on the host, by label; labels that only the halo holds are left out."""
     rows = table.get()  # synchronize
     if slots.names is None:
         names = np.arange(slots.low, slots.low + slots.rows, dtype=np.int64)
     else:
         names = slots.names.get()[: slots.rows]  # synchronize
+    reduce_powers(rows, fields, plan)
     touching = np.empty((0, 2), np.int64)
     if pairs is not None:
         touching = np.unique(np.sort(names[pairs.astype(np.int64)], axis=1), axis=0)
