@@ -38,7 +38,9 @@ TESTS = {
     "scan": ("test_label_cuda.py",),
     "hsi": ("test_hsi.py", "test_positive_pixel_count.py"),
     "colour_histogram": ("test_colour_histogram.py",),
-    "regionprops": ("test_regionprops.py", "test_ndmeasure.py"),
+    "regionprops": ("test_regionprops_cuda.py",),
+    "regionprops_windows": ("test_regionprops_cuda.py",),
+    "region_rows": ("test_regionprops_cuda.py",),
 }
 
 # What a mistake is: its name, where it can be made, and what it makes of that.
