@@ -12,11 +12,11 @@
 #define AGGREGATE 1ull
 #define PREFIX 2ull
 
-// Tiles go to blocks in the order in which these ask, so those before it have been taken.
+// Tiles go to blocks in the order in which these ask, so those before it have been taken. A barrier
+// must lie between two calls; `scan` has some.
 __device__ __forceinline__ u32 take_tile(u64* next)
 {
     __shared__ u32 tile;
-    __syncthreads();
     if (threadIdx.x == 0) tile = (u32)atomicAdd(next, 1ull);
     __syncthreads();
     return tile;

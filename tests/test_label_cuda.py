@@ -95,7 +95,9 @@ MASKS = {
     "a word": noise(20, 32),
     "a bit less": noise(20, 31),
     "a bit more": noise(20, 33),
-    "many tiles": noise(300, 40),
+    "some tiles": noise(300, 40),
+    # A scan looks back over 32 tiles of 256 words at once.
+    "many tiles": noise(9000, 3),
     "line": noise(700),
     "volume": noise(9, 20, 40, share=0.35),
     "blobs in a volume": blobs(12, 15, 50),
@@ -218,6 +220,15 @@ def test_any_image_under_any_schedule(image: np.ndarray, connectivity: int, seed
     with scheduled(Schedule.drawn(seed)):
         found = label(cp.asarray(image), connectivity=connectivity)
     check(*found, *scipy_label(image, connectivity))
+
+
+@pytest.mark.skipif(HAS_DEVICE, reason="a device does so by itself")
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_many_tiles_at_the_same_time(seed: int):
+    """Scans that meet no finished tile among the last 32."""
+    with scheduled(Schedule(seed, resident=60)):
+        found = label(standin.asarray(MASKS["many tiles"]), connectivity=1)
+    check(*found, *scipy_label(MASKS["many tiles"], 1))
 
 
 def test_layouts(cp: ModuleType):
