@@ -218,17 +218,19 @@ def run(mutant: Mutant, cache: Path) -> Verdict:
         }
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "emulator", "-p", "mutants"]
         command += ["-p", "no:cacheprovider", *(f"tests/{file}" for file in TESTS[mutant.file])]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=ROOT,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT_S,
-            )
-        except subprocess.TimeoutExpired:
-            return Verdict(mutant, "killed", "no end")
+        verdict = _verdict(mutant, command, environment)
+    title = f"{mutant.file}:{mutant.line} {mutant.operator}: {verdict.outcome}, {verdict.reason}"
+    print(title, file=sys.stderr, flush=True)
+    return verdict
+
+
+def _verdict(mutant: Mutant, command: Sequence[str], environment: dict[str, str]) -> Verdict:
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        return Verdict(mutant, "killed", "no end")
     return judged(mutant, done.returncode, done.stdout)
 
 

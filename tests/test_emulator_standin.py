@@ -133,6 +133,10 @@ def test_launch_errors_of_the_driver():
         kernel((1,), (64,), (array, out, np.int32(40)), shared_mem=50_000)
     kernel.max_dynamic_shared_size_bytes = 50_000
     kernel((1,), (64,), (array, out, np.int32(40)), shared_mem=50_000)
+    with pytest.raises(TypeError, match=r"shape \(40,\) is no kernel argument"):
+        kernel((1,), (64,), (array.get(), out, np.int32(40)))
+    with pytest.raises(TypeError, match=r"tuples, got \[1\]"):
+        kernel([1], (64,), (array, out, np.int32(40)))
     with pytest.raises(KeyError, match="'first' is none of the kernels"):
         cp.RawModule(code=CODE).get_function("first")
     with pytest.raises(ValueError, match="--use_fast_math"):

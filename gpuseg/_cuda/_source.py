@@ -75,4 +75,10 @@ class Build(NamedTuple):
 
     def kernel(self, name: str) -> "cupy.RawKernel":
         """Compiled kernel, by its name or the name expression of an instance."""
-        return module(self.name, *self.options, instances=self.instances).get_function(name)
+        return _kernel(self, name)
+
+
+@cache
+def _kernel(build: Build, name: str) -> "cupy.RawKernel":
+    """Kernel, remembered: looking it up again costs as much as a launch."""
+    return module(build.name, *build.options, instances=build.instances).get_function(name)

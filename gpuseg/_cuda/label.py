@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from typing import Any
 
@@ -30,6 +30,7 @@ _KINDS = (("u8", False), *((name, True) for name in _PIXELS.values()))
 _LABELS = {np.dtype(np.int32): "i32", np.dtype(np.int64): "i64"}
 
 
+@cache
 def _connecting(pixel: str, valued: bool, index: str) -> Build:
     """Kernels that look at pixels."""
     kind = f"{pixel}, {str(valued).lower()}"
@@ -38,6 +39,7 @@ def _connecting(pixel: str, valued: bool, index: str) -> Build:
     return Build("label", instances=(*names, *rows))
 
 
+@cache
 def _labelling(index: str) -> Build:
     """Kernels that look at runs."""
     names = [f"{name}<{index}>" for name in ("flatten", "number", "first_pixels", "face")]
@@ -226,7 +228,7 @@ def _write(solved: _Solved, target: Array, numbers: Array | None) -> None:
     solved.launch(kernel, -(-target.size // 4), names, np.int32(numbers is not None), target)
 
 
-@cache
+@lru_cache(1024)
 def _grid(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],

@@ -165,6 +165,17 @@ einsum = np.einsum
 cuda = SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=lambda: 0))
 
 
+def _argument(value: Any) -> Any:
+    if type(value) is not np.ndarray:
+        return value
+    if value.size != 1:
+        raise TypeError(
+            f"a numpy.ndarray of shape {value.shape} is no kernel argument: only those of size one "
+            "can be passed by value"
+        )
+    return ByValue(value.tobytes())
+
+
 class RawKernel:
     """Kernel of a `RawModule`, launched as CuPy's are."""
 
@@ -175,14 +186,15 @@ class RawKernel:
     def __call__(
         self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0
     ) -> None:
-        """Launch; NumPy arrays are structs passed by value, as CuPy takes them."""
+        """Launch; a NumPy array of one element is a struct passed by value, as CuPy takes it."""
+        if not (isinstance(grid, tuple) and isinstance(block, tuple)):
+            raise TypeError(f"grid and block must be tuples, got {grid!r} and {block!r}")
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise ValueError(
                 f"shared_mem must be at most max_dynamic_shared_size_bytes, got {shared_mem} > "
                 f"{self.max_dynamic_shared_size_bytes}"
             )
-        values = [ByValue(a.tobytes()) if type(a) is np.ndarray else a for a in args]
-        self._kernel(grid, block, values, shared_mem)
+        self._kernel(grid, block, list(map(_argument, args)), shared_mem)
 
 
 class RawModule:
