@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 import dask.array as da
 import emulator
@@ -160,3 +162,27 @@ def test_switching_by_ucontext_where_there_is_no_assembly(monkeypatch: pytest.Mo
     with emulator.scheduled(emulator.Schedule(1, preempt=2)):
         kernel((1,), (64,), (array, out, np.int32(64)), shared_mem=64 * 4)
     assert out.get() == 63
+
+
+@pytest.mark.parametrize("compiler", ["no-such-compiler", sys.executable])
+def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, compiler: str):
+    monkeypatch.setenv("CXX", compiler)
+    emulator.compiler.cache_clear()
+    with pytest.raises(emulator.CompilerMissing, match=r"the emulator needs (GNU )?g\+\+, and"):
+        emulator.compiler()
+    emulator.compiler.cache_clear()
+
+
+@pytest.mark.emulator
+def test_compiled_kernels_are_kept_while_they_are_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("GPUSEG_EMULATOR_CACHE", str(tmp_path))
+    old, _ = emulator.build.build(CODE)
+    made = old.stat().st_ino
+    assert emulator.build.build(CODE)[0].stat().st_ino == made
+    os.utime(old, (0, 0))
+    new, _ = emulator.build.build(CODE, ("-DSTEP=3",))
+    assert new.exists()
+    assert not old.exists()
+    assert emulator.build.build(CODE)[0].exists()

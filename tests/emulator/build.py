@@ -9,8 +9,9 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -107,6 +108,14 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(b"\0".join([text.encode(), *native])).hexdigest()[:20]
 
 
+def _forget_old(folder: Path) -> None:
+    """Remove what nothing has used for a month."""
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if path.is_file() and path.stat().st_mtime < time.time() - 30 * 86400:
+                path.unlink()
+
+
 def _runtime_object() -> Path:
     path = cache_folder() / f"runtime-{_digest()}.o"
     with _locked(path):
@@ -165,13 +174,14 @@ def build(
     library, names
         The shared library, and which kernel each of its numbered entries runs.
     """
-    runtime = _runtime_object()
     path = cache_folder() / f"kernels-{_digest(code, tuple(defines), tuple(expressions))}.so"
     names = path.with_suffix(".names")
     with _locked(path):
         if not path.exists():
             with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
                 folder = Path(scratch)
+                _forget_old(path.parent)
+                runtime = _runtime_object()
                 text = _preprocess(code, defines, folder)
                 found = [*kernel_names(text), *expressions]
                 (folder / "unit.cpp").write_text(_translation_unit(text, found), encoding="utf-8")
@@ -179,4 +189,6 @@ def build(
                 _run(["-shared", "unit.o", runtime, "-o", "made.so"], folder)
                 names.write_text("\n".join(found), encoding="utf-8")
                 (folder / "made.so").rename(path)
+    for used in (path, names):
+        used.touch()
     return path, names.read_text(encoding="utf-8").splitlines()
