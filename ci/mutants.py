@@ -164,23 +164,21 @@ def _closing(text: str, start: int) -> int:
     raise ValueError(f"no parenthesis closes the one before position {start}")
 
 
-def chosen(name: str, per_function: int, seed: int) -> list[Mutant]:
-    """Up to `per_function` mutants of each function, of as many kinds as there are."""
+def chosen(name: str, count: int, seed: int) -> list[Mutant]:
+    """Up to `count` mutants, in turn of each function, of as many kinds as there are."""
     draw = random.Random(seed)
     by_function: dict[str, list[Mutant]] = {}
     for mutant in mutants(name):
         by_function.setdefault(mutant.function, []).append(mutant)
-    picked = []
+    turns = []
     for some in by_function.values():
         draw.shuffle(some)
         seen: Counter[str] = Counter()
-        ranked = []
         for mutant in some:
-            ranked.append((seen[mutant.operator], mutant))
+            turns.append((seen[mutant.operator], seen.total(), mutant))
             seen[mutant.operator] += 1
-        ranked.sort(key=lambda pair: pair[0])
-        picked += [mutant for _, mutant in ranked[: per_function or None]]
-    return picked
+    turns.sort(key=lambda turn: turn[:2])
+    return [mutant for *_, mutant in turns][: count or None]
 
 
 def equivalents(name: str) -> dict[tuple[str, str], str]:
@@ -287,14 +285,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("names", nargs="*", default=list(TESTS), help="kernel files (default: all)")
-    parser.add_argument("--per-function", type=int, default=12, help="0 for all (default: 12)")
+    parser.add_argument("--count", type=int, default=48, help="of each; 0 for all (default: 48)")
     parser.add_argument("--seed", type=int, default=0, help="which ones (default: 0)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="at the same time")
     parser.add_argument("--list", action="store_true", help="print the mutants, run nothing")
     asked = parser.parse_args()
     print("| file | mutants | killed | rate | equivalent | by |\n|---|---:|---:|---:|---:|---|")
     for name in asked.names:
-        some = chosen(name, asked.per_function, asked.seed)
+        some = chosen(name, asked.count, asked.seed)
         if asked.list:
             for mutant in some:
                 print(f"{mutant.line} {mutant.function}, {mutant.operator}: {change(mutant)[1]}")
