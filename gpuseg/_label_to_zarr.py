@@ -20,7 +20,7 @@ from dask.base import tokenize
 from dask.blockwise import blockwise
 from dask.highlevelgraph import HighLevelGraph
 
-from gpuseg._dask._label_boxes import Index, Kept, Problem, outline
+from gpuseg._dask._label_boxes import Box, Chunk, Index, Kept, Problem, outline
 from gpuseg._dask._label_graph import Graph, merge_graph
 from gpuseg._dask._label_numbers import Place, Rims, Scan, pick_rims, rank, relabel, table
 from gpuseg._dask._label_plan import Key, Plan
@@ -241,8 +241,11 @@ def stored_graph(plan: Plan, problem: Problem, store: LabelStore) -> tuple[Graph
     the labels that reach a face.
     """
     graph: Graph = merge_graph(plan, problem)
+    # Dask takes quadratic time to order tasks with many beginnings, see `_dask/label.py`.
+    start = plan.key("start")
+    graph[start] = (_nothing,)
     for index in np.ndindex(*plan.numblocks):
-        graph[plan.key("outline", *index)] = (store.read_outline, index)
+        graph[plan.key("outline", *index)] = (partial(_read_outline, index, store), start)
     for group, lines in enumerate(plan.groups()):
         task, boxes = graph[plan.key("rank", group)]
         chunks = [[(*line, column) for column in range(plan.numblocks[-1])] for line in lines]
@@ -257,8 +260,16 @@ def stored_graph(plan: Plan, problem: Problem, store: LabelStore) -> tuple[Graph
         keys.append(plan.key("saved", *box))
         graph[keys[-1]] = (save, plan.key("scan"), plan.key("spread", 1, *box))
     last = plan.key("count")
-    graph[last] = (_save_count, keys, plan.key("scan"), store)
+    graph[last] = (partial(_save_count, store=store), keys, plan.key("scan"))
     return graph, last
+
+
+def _nothing() -> None:
+    pass
+
+
+def _read_outline(index: Index, store: LabelStore, _: None) -> tuple[Box, Chunk]:
+    return store.read_outline(index)
 
 
 def _rank(

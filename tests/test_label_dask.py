@@ -235,6 +235,7 @@ def test_distributed():
     image = noise(70, 90, share=0.4)
     expected, count = by_scipy(image, 1)
     with (
+        dask.config.set({"distributed.comm.timeouts.connect": "60s"}),
         LocalCluster(
             n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
         ) as c,

@@ -20,7 +20,7 @@ from dask.base import tokenize
 from dask.blockwise import BlockwiseDep, blockwise
 from dask.highlevelgraph import HighLevelGraph
 
-from gpuseg._dask._label_boxes import Index, Problem, outline
+from gpuseg._dask._label_boxes import Box, Chunk, Index, Problem, outline
 from gpuseg._dask._label_graph import merge_graph
 from gpuseg._dask._label_numbers import Ranked, Scan, relabel, table
 from gpuseg._dask._label_plan import Plan
@@ -102,34 +102,48 @@ class _Ref(PerChunk):
 
 def _number(image: Array, problem: Problem, plan: Plan) -> Array:
     """Lazy number of components; its graph ends in the merge."""
-    outlines, merged = plan.key("outline")[0], plan.key("merged")[0]
+    start, outlines, merged, name = (
+        plan.key(step)[0] for step in ("start", "outline", "merged", "number")
+    )
     axes = tuple(range(image.ndim))
     first = blockwise(
-        outline,
+        _outline_chunk,
         outlines,
         axes,
         image.name,
         axes,
         Origin(plan),
         axes,
+        _Ref(plan, "start"),
+        axes,
         numblocks={image.name: image.numblocks},
         problem=problem,
     )
     layers: dict[str, Mapping[Any, Any]] = {
         **image.dask.layers,
+        start: {(start,): (_nothing, None)},
         outlines: first,
         merged: merge_graph(plan, problem),
+        name: {(name,): (_count, plan.key("scan"))},
     }
-    name = plan.key("number")[0]
-    layers[name] = {(name,): (_count, plan.key("scan"))}
     dependencies = {
         **image.dask.dependencies,
-        outlines: {image.name},
+        start: set(),
+        outlines: {image.name, start},
         merged: {outlines},
         name: {merged},
     }
     graph = HighLevelGraph(layers, dependencies)
     return da.Array(graph, name, chunks=(), meta=np.empty((), np.int64))
+
+
+def _outline_chunk(block: Array, origin: Index, _: None, problem: Problem) -> tuple[Box, Chunk]:
+    """Step A. All chunks wait for one task that does nothing.
+
+    Dask orders tasks in the time of those that depend on nothing times those that nothing depends
+    on, if these are connected: 30 s for 10^4 chunks, 0.4 s with one task that all others depend on.
+    """
+    return outline(block, origin, problem)
 
 
 def _count(whole: Scan) -> np.int64:
