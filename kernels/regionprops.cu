@@ -99,13 +99,14 @@ extern "C" __global__ void survey(const LABEL* labels, i64 count, i64 width, i64
 }
 
 // Slots by hashing: the first thread to meet a label draws its slot. `keys` start as NONE.
-extern "C" __global__ void enter(const LABEL* labels, i64 count, i64 width, i64 everything,
-                                 i64 capacity, u64* keys, i32* slots, u32* used, i64* names)
+extern "C" __global__ void enter(const LABEL* labels, i64 count, i64 everything, i64 capacity,
+                                 u64* keys, i32* slots, u32* used, i64* names)
 {
     const i64 i = (i64)blockIdx.x * THREADS + threadIdx.x;
     if (i >= count) return;
     const i64 label = labels[i];
-    if (!(label > 0 || everything) || (i % width && labels[i - 1] == labels[i])) return;
+    if (!(label > 0 || everything)) return;
+    if (i && labels[i - 1] == label) return;    // it is entered from there
     for (u64 h = home(label, capacity);; h = (h + 1) & (u64)(capacity - 1)) {
         const u64 old = atomicCAS(keys + h, (u64)NONE, (u64)label);
         if (old == (u64)NONE) {

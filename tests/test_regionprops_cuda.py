@@ -55,6 +55,42 @@ def test_device_sums_of_every_exponent(xp):
     assert_same_bits(found, expected)
 
 
+@pytest.mark.parametrize("image", ["special", "tiny"])
+def test_device_special_floats(image, xp):
+    """NaN, infinities and both zeros all over; the smallest numbers there are beside 1."""
+    some = [1.5, np.nan, np.inf, -np.inf, -0.0] if image == "special" else [5e-324, 1.0, -0.0]
+    image = np.random.default_rng(13).choice(some, (70, 70))
+    labels = np.ones(image.shape, np.int32)
+    labels[:40, :50] = 2
+    labels[5, 5], image[5, 5] = 3, np.inf
+    labels[6, 6], image[6, 6] = 4, -5e-324
+    names = [name for name, prop in PROPERTIES.items() if prop.image]
+    expected = regionprops_table(labels, image, properties=names)
+    found = regionprops_table(xp.asarray(labels), xp.asarray(image), properties=names)
+    assert_same_bits(found, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_device_takes_each_property_alone(ndim, dtype, xp):
+    """Columns that are not wanted are not written."""
+    labels = blobs((3, 17, 35)[3 - ndim :], seed=14, labels=3)
+    image = values(labels.shape, dtype)
+    for name, prop in PROPERTIES.items():
+        if ndim in prop.ndims and (prop.image or dtype is np.uint8):
+            expected = regionprops_table(labels, image, properties=(name,))
+            arrays = xp.asarray(labels), xp.asarray(image)
+            assert_same_bits(regionprops_table(*arrays, properties=(name,)), expected)
+
+
+def test_device_sparse_labels_of_one_run_each(xp):
+    labels = np.zeros((20, 33), np.int64)
+    labels[::2, ::3] = (np.arange(110, dtype=np.int64).reshape(10, 11) << 45) + 7
+    names = ("label", "num_pixels", "bbox")
+    found = regionprops_table(xp.asarray(labels), properties=names)
+    assert_same_bits(found, regionprops_table(labels, properties=names))
+
+
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_device_rows_of_a_chunk_far_away(ndim, xp):
     """Sums of two limbs, moments modulo primes, positions: the rows themselves, with a halo."""

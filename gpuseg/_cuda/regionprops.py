@@ -183,7 +183,7 @@ def _slots(build: Build, labels: Array, plan: Plan) -> tuple[_Slots, int]:
     keys, values = cupy.empty(capacity, np.int64), cupy.empty(capacity, np.int32)
     keys[...] = _NONE
     names, used = cupy.empty(runs, np.int64), cupy.zeros(1, np.uint32)
-    arguments = (labels, count, width, every, np.int64(capacity), keys, values, used, names)
+    arguments = (labels, count, every, np.int64(capacity), keys, values, used, names)
     build.kernel("enter")((_blocks(labels.size),), (_THREADS,), arguments)
     return _Slots(keys, values, names, 0, int(used.get()[0])), lowest  # synchronize
 
