@@ -7,12 +7,13 @@ instructions per register on every processor that LLVM knows.
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from gpuseg._cpu._jit import jit
 
 WORD = 64
 ZERO, ONE, LAST = np.uint64(0), np.uint64(1), np.uint64(63)
@@ -66,7 +67,7 @@ def _equal(typingctx: Any, image: Any, row: Any, x: Any, other_row: Any, other_x
     return types.uint64(image, *(types.int64,) * 4), codegen
 
 
-@numba.njit(nogil=True, forceinline=True)
+@jit(forceinline=True)
 def differs(image: Any, row: int, word: int, value: Any) -> Any:
     """Where the pixels of a word of `row` differ from `value`; no bits beyond the row's end."""
     width = image.shape[1]
@@ -81,7 +82,7 @@ def differs(image: Any, row: int, word: int, value: Any) -> Any:
     return bits
 
 
-@numba.njit(nogil=True, forceinline=True)
+@jit(forceinline=True)
 def equals(image: Any, row: int, other: int, word: int) -> Any:
     """Where the pixels of a word are the same in `row` and in row `other`."""
     width = image.shape[1]
@@ -97,7 +98,7 @@ def equals(image: Any, row: int, other: int, word: int) -> Any:
     return bits
 
 
-@numba.njit(nogil=True, forceinline=True)
+@jit(forceinline=True)
 def equals_left(image: Any, row: int, other: int, word: int) -> Any:
     """Where the pixels of a word of `row` are the same as those one to the left in row `other`."""
     width = image.shape[1]

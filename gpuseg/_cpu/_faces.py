@@ -7,10 +7,9 @@ that a neighbour one step off a row's end falls on nothing.
 
 from typing import Any
 
-import numba
 import numpy as np
 
-jit = numba.njit(nogil=True, cache=True)
+from gpuseg._cpu._jit import jit
 
 # One before, one after, and one more for an interval that grows.
 PAD = 3

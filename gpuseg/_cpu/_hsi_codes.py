@@ -16,9 +16,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
+from gpuseg._cpu._jit import jit
 from gpuseg._cpu._narrow import add, mul, sub
 from gpuseg._hsi import WORD_BITS
 
@@ -29,14 +30,14 @@ _ONE_BITS = 0x3FF0000000000000
 _LOW = (1 << WORD_BITS) - 1
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _add_word(both: Any, one: int, k: int, words: Any) -> None:
     """Unpack a count above a sum into class k's words."""
     words[k] += both // one
     words[7 + 2 * k] += both % one
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _integer_codes(
     r: Any,
     g: Any,
@@ -81,7 +82,7 @@ def _integer_codes(
     return ties
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _mark_ratio_ties(r: Any, g: Any, b: Any, n: int, form: Any, wide: Any, codes: Any) -> None:
     p, q = wide(form[6]), wide(form[7])
     for i in range(n):
@@ -90,7 +91,7 @@ def _mark_ratio_ties(r: Any, g: Any, b: Any, n: int, form: Any, wide: Any, codes
         codes[i] |= np.uint8(TIE if even & (codes[i] != 0) else 0)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _mark_sum_ties(r: Any, g: Any, b: Any, n: int, form: Any, narrow: Any, codes: Any) -> bool:
     t0, t1, t2, t3 = narrow(form[13]), narrow(form[14]), narrow(form[15]), narrow(form[16])
     any_tie = False
@@ -102,7 +103,7 @@ def _mark_sum_ties(r: Any, g: Any, b: Any, n: int, form: Any, narrow: Any, codes
     return any_tie
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _float_code(red: float, green: float, blue: float, f: Any) -> int:
     """Code by HistomicsTK's formulas of a pixel whose hue fits; channels are in 0..1."""
     intensity = ((red + green) + blue) / 3.0
@@ -114,7 +115,7 @@ def _float_code(red: float, green: float, blue: float, f: Any) -> int:
     return 1 if intensity >= f[9] else 3 if intensity < f[10] else 2
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _redo_ties(r: Any, g: Any, b: Any, f: Any, codes: Any, words: Any) -> None:
     """Settle marked codes and move their pixels in the tally; looks at eight at a time."""
     eights = codes.view(np.uint64)
@@ -134,7 +135,7 @@ def _redo_ties(r: Any, g: Any, b: Any, f: Any, codes: Any, words: Any) -> None:
                 codes[i] = after
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _float_codes(r: Any, g: Any, b: Any, n: int, form: Any, f: Any, codes: Any, fixed: Any) -> None:
     """Codes in float64, and intensities in multiples of 2^-52."""
     outside, grey, scale = form[5] != 0, form[17] != 0, f[11]
@@ -160,7 +161,7 @@ def _float_codes(r: Any, g: Any, b: Any, n: int, form: Any, f: Any, codes: Any, 
         fixed[i] = np.float64(intensity + 1.0).view(np.int64) - _ONE_BITS
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _add_integers(
     codes: Any, r: Any, g: Any, b: Any, first: Any, n: int, pack: Any, one: int, words: Any
 ) -> None:
@@ -179,7 +180,7 @@ def _add_integers(
     _add_word(stain, one, 3, words)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _add_fixed(codes: Any, fixed: Any, first: Any, n: int, words: Any) -> None:
     for code in range(1, 5):
         count, high, low = 0, 0, 0

@@ -3,8 +3,6 @@
 `_cpu/hsi.py` calls these with addresses of rows. A block of 1024 pixels is split into planes that
 stay in L1 (20,000 Mpx/s; main loops that load with stride 3 lose a third of their speed),
 classified there and summed.
-
-numba's cache on disk notices a change of this file only: touch it after editing `_hsi_codes.py`.
 """
 
 from __future__ import annotations
@@ -12,16 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from gpuseg._cpu._hsi_codes import STAIN, add_codes, block_codes, in_range
+from gpuseg._cpu._jit import jit
 from gpuseg._cpu._pointer import row_at
 from gpuseg._hsi import WORDS
 
 BLOCK = 1024
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _split(source: Any, channels: int, n: int, r: Any, g: Any, b: Any, offset: Any) -> None:
     """Planes of n pixels, from `offset` on; unsigned, or numba checks for negative indices."""
     if channels == 3:
@@ -36,26 +34,26 @@ def _split(source: Any, channels: int, n: int, r: Any, g: Any, b: Any, offset: A
             b[offset + np.uint64(i)] = source[4 * i + 2]
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _stain(codes: Any, second: Any, n: int) -> None:
     for i in range(n):
         stained = (codes[i] == 0) & (second[i] != 0)
         codes[i] = np.uint8(STAIN if stained else codes[i])
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _copy(source: Any, n: int, out: Any, offset: Any) -> None:
     for i in range(n):
         out[offset + np.uint64(i)] = source[i]
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _write(codes: Any, offset: Any, n: int, out: Any) -> None:
     for i in range(n):
         out[i] = codes[offset + np.uint64(i)] & np.uint8(3)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _apply_mask(codes: Any, mask: Any, n: int) -> int:
     """Clear codes outside the mask; number of pixels inside."""
     total = np.uint32(0)
@@ -66,7 +64,7 @@ def _apply_mask(codes: Any, mask: Any, n: int) -> int:
     return int(total)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _masked_in_range(r: Any, g: Any, b: Any, mask: Any, n: int, scale: float) -> bool:
     """What lies outside the mask may be anything."""
     good = True
@@ -77,7 +75,7 @@ def _masked_in_range(r: Any, g: Any, b: Any, mask: Any, n: int, scale: float) ->
     return good
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _scratch(sample: Any) -> Any:
     return (
         np.empty(BLOCK, sample.dtype),
@@ -90,7 +88,7 @@ def _scratch(sample: Any) -> Any:
     )
 
 
-@njit(nogil=True, cache=True)
+@jit
 def tally(job: Any, lattice: Any, floats: Any, words: Any, sample: Any) -> bool:
     """Add an image's pixels to `words` and write its labels; False if a value is out of range.
 
@@ -136,7 +134,7 @@ def tally(job: Any, lattice: Any, floats: Any, words: Any, sample: Any) -> bool:
     return True
 
 
-@njit(nogil=True, cache=True)
+@jit
 def spans_state(spans: Any, n_regions: int, height: int, width: int) -> int:
     """0 if spans (region, row, start, stop) are sorted by row, 1 if not, 2 if one lies outside."""
     state, before = 0, 0
@@ -151,7 +149,7 @@ def spans_state(spans: Any, n_regions: int, height: int, width: int) -> int:
     return state
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _add_pieces(
     pieces: Any, spans: Any, codes: Any, r: Any, g: Any, b: Any, fixed: Any, words: Any
 ) -> None:
@@ -166,7 +164,7 @@ def _add_pieces(
                 add_codes(codes, r, g, b, fixed, place + start - left, stop - start, mine)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def tally_spans(job: Any, spans: Any, lattice: Any, floats: Any, words: Any, sample: Any) -> bool:
     """Add spans (region, row, start, stop), sorted by row, to the regions' rows of `words`.
 

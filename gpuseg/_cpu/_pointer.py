@@ -11,6 +11,8 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from gpuseg._cpu._jit import jit
+
 
 @intrinsic
 def _void_pointer(typingctx: Any, address: Any) -> Any:
@@ -20,7 +22,7 @@ def _void_pointer(typingctx: Any, address: Any) -> Any:
     return types.voidptr(address), codegen
 
 
-@numba.njit(nogil=True, inline="always")
+@jit(inline="always")
 def row_at(address: int, size: int, dtype: Any) -> Any:
     """Contiguous 1-D array of `size` elements at `address`; the caller keeps the memory alive."""
     return numba.carray(_void_pointer(address), (size,), dtype)

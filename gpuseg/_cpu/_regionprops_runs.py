@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from gpuseg._cpu._jit import jit
 from gpuseg._region_rows import LIMB_BITS, POWERS
 from gpuseg.typing import NumpyArray
 
@@ -20,7 +20,7 @@ _LOW = np.int64((1 << LIMB_BITS) - 1)
 _BITS = np.int64(LIMB_BITS)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def cut(labels: NumpyArray, rows: NumpyArray, starts: NumpyArray) -> int:
     """Row and first column of every run of `labels` (rows, columns); returns their number.
 
@@ -41,7 +41,7 @@ def cut(labels: NumpyArray, rows: NumpyArray, starts: NumpyArray) -> int:
     return n
 
 
-@njit(nogil=True, cache=True)
+@jit
 def own(
     labels: NumpyArray,
     table: NumpyArray,
@@ -78,7 +78,7 @@ def own(
     return k, count
 
 
-@njit(nogil=True, cache=True)
+@jit
 def own_sparse(
     labels: NumpyArray,
     keys: NumpyArray,
@@ -114,7 +114,7 @@ def own_sparse(
     return k, count
 
 
-@njit(nogil=True, cache=True)
+@jit
 def rehash(names: NumpyArray, count: int, keys: NumpyArray, values: NumpyArray) -> None:
     """Enter the slots of `names[:count]` into an empty hash table."""
     shift = np.uint64(64 - int(np.log2(keys.size)))
@@ -126,7 +126,7 @@ def rehash(names: NumpyArray, count: int, keys: NumpyArray, values: NumpyArray) 
         values[h] = slot
 
 
-@njit(nogil=True, cache=True)
+@jit
 def clear(acc: NumpyArray, start: int, stop: int, empty: NumpyArray) -> None:
     """Make rows `start` to `stop` those of labels without a pixel (NumPy takes 4 times as long)."""
     for i in range(start, stop):
@@ -134,14 +134,14 @@ def clear(acc: NumpyArray, start: int, stop: int, empty: NumpyArray) -> None:
             acc[i, c] = empty[c]
 
 
-@njit(nogil=True, cache=True)
+@jit
 def count_pixels(runs: NumpyArray, n: int, acc: NumpyArray, column: int) -> None:
     """Add each run's length to its label."""
     for i in range(n):
         acc[runs[3, i], column] += runs[2, i] - runs[1, i]
 
 
-@njit(nogil=True, cache=True)
+@jit
 def bounds(
     runs: NumpyArray, n: int, places: NumpyArray, x0: int, acc: NumpyArray, lower: int, upper: int
 ) -> None:
@@ -157,7 +157,7 @@ def bounds(
         row[upper + leading] = max(row[upper + leading], x0 + runs[2, i] - 1)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@jit(inline="always")
 def put(row: NumpyArray, column: int, width: int, value: Any) -> None:
     """Add an int64 to a sum of one limb, or cut into two."""
     if width == 1:
@@ -167,7 +167,7 @@ def put(row: NumpyArray, column: int, width: int, value: Any) -> None:
         row[column + 1] += value >> _BITS
 
 
-@njit(nogil=True, cache=True)
+@jit
 def first_moments(
     runs: NumpyArray, n: int, places: NumpyArray, x0: int, acc: NumpyArray, column: int, width: int
 ) -> None:
@@ -181,7 +181,7 @@ def first_moments(
         put(row, column + leading * width, width, (a + b - 1) * (b - a) // 2)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def second_moments(
     runs: NumpyArray, n: int, places: NumpyArray, x0: int, acc: NumpyArray, column: int, width: int
 ) -> None:
@@ -223,7 +223,7 @@ def power_sums(x0: int, size: int, primes: tuple[int, ...]) -> NumpyArray:
     return found
 
 
-@njit(nogil=True, cache=True)
+@jit
 def powers(
     runs: NumpyArray,
     n: int,

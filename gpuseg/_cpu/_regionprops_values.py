@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from gpuseg._cpu._jit import jit
 from gpuseg._cpu._regionprops_runs import put
 from gpuseg._region_rows import HALF_MANTISSA, LIMB_BITS, MINUS_INFINITY, NAN, PLUS_INFINITY
 from gpuseg.typing import NumpyArray
@@ -29,7 +29,7 @@ _LAST_BIT = np.int64(-1075)
 _NAN, _PLUS, _MINUS = np.int64(NAN), np.int64(PLUS_INFINITY), np.int64(MINUS_INFINITY)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def narrow_sums(
     runs: NumpyArray,
     n: int,
@@ -55,7 +55,7 @@ def narrow_sums(
             put(row, square, width, q)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def narrow_weighted(
     runs: NumpyArray,
     n: int,
@@ -81,7 +81,7 @@ def narrow_weighted(
         put(row, column + leading * width, width, t + x0 * s)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def narrow_extrema(
     runs: NumpyArray, n: int, image: NumpyArray, acc: NumpyArray, least: int, greatest: int
 ) -> None:
@@ -96,7 +96,7 @@ def narrow_extrema(
         row[least], row[greatest] = low, high
 
 
-@njit(nogil=True, cache=True)
+@jit
 def narrow_positions(
     runs: NumpyArray,
     n: int,
@@ -125,7 +125,7 @@ def narrow_positions(
         merge_greatest(row, greatest, 2, high, base[r] + at_high)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@jit(inline="always")
 def merge_least(row: NumpyArray, column: int, stride: int, value: Any, at: Any) -> None:
     """Take the smaller value, and of equal ones the first."""
     if stride and (value < row[column] or (value == row[column] and at < row[column + 1])):
@@ -133,7 +133,7 @@ def merge_least(row: NumpyArray, column: int, stride: int, value: Any, at: Any) 
     row[column] = min(row[column], value)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@jit(inline="always")
 def merge_greatest(row: NumpyArray, column: int, stride: int, value: Any, at: Any) -> None:
     """Take the greater value, and of equal ones the first."""
     if stride and (value > row[column] or (value == row[column] and at < row[column + 1])):
@@ -141,7 +141,7 @@ def merge_greatest(row: NumpyArray, column: int, stride: int, value: Any, at: An
     row[column] = max(row[column], value)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def exponents(words: NumpyArray) -> Any:
     """Least and greatest exponent of the last bits of finite values other than 0."""
     low, high = np.uint64(2047), np.uint64(0)
@@ -157,7 +157,7 @@ def exponents(words: NumpyArray) -> Any:
     return np.int64(low) + _LAST_BIT, np.int64(high) + _LAST_BIT
 
 
-@njit(nogil=True, cache=True, inline="always")
+@jit(inline="always")
 def add(row: NumpyArray, column: int, magnitude: Any, exponent: Any, sign: Any) -> None:
     """Add `sign * magnitude * 2**exponent` to limbs; `exponent` counts from the first one's."""
     k = column + (exponent >> _LOG2)
@@ -169,7 +169,7 @@ def add(row: NumpyArray, column: int, magnitude: Any, exponent: Any, sign: Any) 
     row[k + 2] += sign * np.int64(high >> _BITS)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@jit(inline="always")
 def split(word: Any, kind: int) -> Any:
     """Sign, magnitude, exponent and size of the low part of a value; magnitude 0 if not finite."""
     if kind == 0:
@@ -186,7 +186,7 @@ def split(word: Any, kind: int) -> Any:
     return np.int64(1), word, np.int64(0), _BITS
 
 
-@njit(nogil=True, cache=True)
+@jit
 def wide_sum(
     runs: NumpyArray, n: int, words: NumpyArray, kind: int, acc: NumpyArray, column: int, first: int
 ) -> None:
@@ -220,7 +220,7 @@ def wide_sum(
         row[k + 2] += c
 
 
-@njit(nogil=True, cache=True)
+@jit
 def wide_square(
     runs: NumpyArray, n: int, words: NumpyArray, kind: int, acc: NumpyArray, column: int, first: int
 ) -> None:
@@ -240,7 +240,7 @@ def wide_square(
             add(row, column, high * high, at + 2 * np.int64(half), np.int64(1))
 
 
-@njit(nogil=True, cache=True)
+@jit
 def wide_weighted(
     runs: NumpyArray,
     n: int,
@@ -269,7 +269,7 @@ def wide_weighted(
                 add(row, column + axis * width, high * p, e - first + np.int64(half), sign)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@jit(inline="always")
 def ordered(word: Any, kind: int) -> Any:
     """The int64 that sorts as the value does; both zeros are one."""
     key = np.int64(word)
@@ -280,7 +280,7 @@ def ordered(word: Any, kind: int) -> Any:
     return key if kind == 1 else np.int64(word ^ _SIGN)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def wide_extrema(
     runs: NumpyArray,
     n: int,
@@ -312,7 +312,7 @@ def wide_extrema(
             merge_greatest(row, greatest, stride, high, base[r] + at_high)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def flags(runs: NumpyArray, n: int, words: NumpyArray, acc: NumpyArray, column: int) -> None:
     """Note NaN and infinities."""
     for i in range(n):
@@ -326,7 +326,7 @@ def flags(runs: NumpyArray, n: int, words: NumpyArray, acc: NumpyArray, column: 
                     row[column] |= _MINUS if w & _SIGN else _PLUS
 
 
-@njit(nogil=True, cache=True)
+@jit
 def carry(table: NumpyArray, column: int, width: int) -> None:
     """Bring all limbs but the last into [0, 2^32), so that 2^31 more can be added."""
     for i in range(table.shape[0]):

@@ -13,7 +13,6 @@ pixels left, so expanding runs to pixels from the front never overtakes the node
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from gpuseg._cpu._bits import (
@@ -28,9 +27,9 @@ from gpuseg._cpu._bits import (
     popcount,
     put_eight,
 )
+from gpuseg._cpu._jit import jit
 
-jit = numba.njit(nogil=True, cache=True)
-inline = numba.njit(nogil=True, forceinline=True)
+inline = jit(forceinline=True)
 
 BYTE, EIGHT = np.uint64(255), np.uint64(8)
 

@@ -12,11 +12,11 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from gpuseg._backend import threads
 from gpuseg._cpu import hsi
 from gpuseg._cpu._hsi_codes import STAIN, block_codes
+from gpuseg._cpu._jit import jit
 from gpuseg._hsi import WORDS, Rule
 from gpuseg.typing import NumpyArray
 
@@ -71,7 +71,7 @@ def _part_histogram(image: NumpyArray, mask: NumpyArray | None) -> Pair:
     return found
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _count(flat: Any, channels: int, mask: Any, masked: bool, bins: Any, used: Any) -> None:
     wide = np.uint32
     for i in range(flat.size // channels):
@@ -83,7 +83,7 @@ def _count(flat: Any, channels: int, mask: Any, masked: bool, bins: Any, used: A
         bins[(row << wide(8)) | wide(flat[at + 2])] += wide(1)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _read_out(bins: Any, used: Any) -> Any:
     """Colours and counts; both tables are zero afterwards."""
     total = 0
@@ -104,7 +104,7 @@ def _read_out(bins: Any, used: Any) -> Any:
     return colours, counts
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _merge(a: Any, a_counts: Any, b: Any, b_counts: Any) -> Any:
     colours, counts = np.empty(len(a) + len(b), np.uint32), np.empty(len(a) + len(b), np.int64)
     i, j, n = 0, 0, 0
@@ -123,7 +123,7 @@ def _merge(a: Any, a_counts: Any, b: Any, b_counts: Any) -> Any:
     return colours[:n].copy(), counts[:n].copy()
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _weigh(colours: Any, counts: Any, lattice: Any, floats: Any, words: Any) -> None:
     size = 1024
     r, g, b = np.empty(size, np.uint8), np.empty(size, np.uint8), np.empty(size, np.uint8)

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from gpuseg._cpu._jit import jit
 
 Labels = npt.NDArray[np.uint8]
 
@@ -43,7 +44,7 @@ def halve(labels: Labels, rule: Literal["mode", "any"]) -> Labels:
     return out
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _mode(upper: Any, lower: Any, out: Any) -> None:
     for x in range(len(upper) // 2):
         out[x] = _mode_of(upper[2 * x], upper[2 * x + 1], lower[2 * x], lower[2 * x + 1])
@@ -51,7 +52,7 @@ def _mode(upper: Any, lower: Any, out: Any) -> None:
         out[-1] = max(upper[-1], lower[-1])
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _any(upper: Any, lower: Any, out: Any) -> None:
     for x in range(len(upper) // 2):
         out[x] = max(max(upper[2 * x], upper[2 * x + 1]), max(lower[2 * x], lower[2 * x + 1]))
@@ -59,7 +60,7 @@ def _any(upper: Any, lower: Any, out: Any) -> None:
         out[-1] = max(upper[-1], lower[-1])
 
 
-@njit(inline="always")
+@jit(inline="always")
 def _mode_of(a: Any, b: Any, c: Any, d: Any) -> Any:
     """Mode of four, the largest of equally frequent ones."""
     # Sorted, equals are neighbours; only min, max and selects, so that it vectorises.

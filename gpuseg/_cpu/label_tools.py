@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from gpuseg._backend import threads
 from gpuseg._cpu import regionprops
+from gpuseg._cpu._jit import jit
 from gpuseg._region_rows import Plan, Rows
 from gpuseg.typing import NumpyArray
 
@@ -112,7 +112,7 @@ def _strips(work: Callable[[int, int], Any], size: int, parts: int) -> None:
         list(pool.map(work, edges[:-1], edges[1:]))
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _look_up(labels: NumpyArray, table: NumpyArray, first: int, out: NumpyArray) -> None:
     for i in range(labels.size):
         k = np.int64(labels[i]) - first
@@ -120,7 +120,7 @@ def _look_up(labels: NumpyArray, table: NumpyArray, first: int, out: NumpyArray)
             out[i] = table[k]
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _search(labels: NumpyArray, keys: NumpyArray, values: NumpyArray, out: NumpyArray) -> None:
     last, k, known = np.int64(0), np.int64(0), False
     for i in range(labels.size):
@@ -189,7 +189,7 @@ def _expand(labels: NumpyArray, distance: float, spacing: Sequence[float]) -> Nu
     return np.where(near, labels.ravel()[sources.ravel()], 0).reshape(shape).astype(labels.dtype)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _nearest(
     squares: NumpyArray, sources: NumpyArray, reach: int, step: float
 ) -> tuple[NumpyArray, NumpyArray]:

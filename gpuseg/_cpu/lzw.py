@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from gpuseg._cpu._jit import jit
 from gpuseg.typing import NumpyArray
 
 _CLEAR, _END, _FIRST, _LIMIT = 256, 257, 258, 4096
@@ -13,7 +13,7 @@ _CLEAR, _END, _FIRST, _LIMIT = 256, 257, 258, 4096
 _BAD_CODE = -1
 
 
-@numba.njit(nogil=True, cache=True)
+@jit
 def _decode(data: NumpyArray, out: NumpyArray, old: bool) -> int:
     # A table entry is a stretch of what was written already: the string of the code before, and
     # the byte after it. So nothing is followed backwards, and nothing lies outside of `out`.

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from gpuseg._backend import threads
+from gpuseg._cpu._jit import jit
 from gpuseg._cpu._regionprops_strip import Block, Strip
 from gpuseg._region_columns import make_columns
 from gpuseg._region_rows import (
@@ -137,7 +137,7 @@ def _merge_two(
     return labels[:count], table[:count]
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _merge_sorted(
     labels: NumpyArray,
     rows: NumpyArray,
@@ -167,7 +167,7 @@ def _merge_sorted(
     return k
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _merge_rows(a: NumpyArray, b: NumpyArray, kinds: NumpyArray, out: NumpyArray) -> None:
     for c in range(kinds.size):
         kind = kinds[c]

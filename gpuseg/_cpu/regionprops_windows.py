@@ -12,8 +12,8 @@ import itertools
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from gpuseg._cpu._jit import jit
 from gpuseg.typing import NumpyArray
 
 # Offsets within a window in raster order, and the bits of a configuration they stand for: the
@@ -72,7 +72,7 @@ _PERIMETER[[21, 33]] = 1
 _PERIMETER[[13, 23]] = 2
 
 
-@njit(nogil=True, cache=True, inline="always")
+@jit(inline="always")
 def _at(labels: NumpyArray, z: int, y: int, x: int) -> Any:
     if z < 0 or y < 0 or x < 0:
         return np.int64(0)
@@ -81,7 +81,7 @@ def _at(labels: NumpyArray, z: int, y: int, x: int) -> Any:
     return np.int64(labels[z, y, x])
 
 
-@njit(nogil=True, cache=True, inline="always")
+@jit(inline="always")
 def _border(labels: NumpyArray, label: Any, y: int, x: int) -> bool:
     """Whether the pixel has the label, and one of its four neighbours has not."""
     return _at(labels, 0, y, x) == label and (
@@ -92,7 +92,7 @@ def _border(labels: NumpyArray, label: Any, y: int, x: int) -> bool:
     )
 
 
-@njit(nogil=True, cache=True)
+@jit
 def perimeter(
     runs: NumpyArray,
     n: int,
@@ -119,7 +119,7 @@ def perimeter(
                 acc[runs[3, i], column + _PERIMETER[code]] += 1
 
 
-@njit(nogil=True, cache=True)
+@jit
 def windows_2d(
     runs: NumpyArray,
     n: int,
@@ -154,7 +154,7 @@ def windows_2d(
                     row[crofton + _CROFTON[config]] += 1
 
 
-@njit(nogil=True, cache=True)
+@jit
 def euler_3d(
     runs: NumpyArray,
     n: int,
@@ -186,7 +186,7 @@ def euler_3d(
         acc[runs[3, i], column] += total
 
 
-@njit(nogil=True, cache=True)
+@jit
 def surface(
     runs: NumpyArray,
     n: int,
@@ -210,7 +210,7 @@ def surface(
                 row[column + k] += _at(labels, z + d[0], y + d[1], x + d[2]) != label
 
 
-@njit(nogil=True, cache=True)
+@jit
 def contacts(
     runs: NumpyArray,
     n: int,
@@ -245,7 +245,7 @@ def contacts(
     return count
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _enter(pairs: NumpyArray, small: Any, large: Any, count: int) -> int:
     mixed = np.uint64(small) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ np.uint64(large)) * np.uint64(0xD6E8FEB86659FD93)
@@ -259,7 +259,7 @@ def _enter(pairs: NumpyArray, small: Any, large: Any, count: int) -> int:
     return count + 1
 
 
-@njit(nogil=True, cache=True)
+@jit
 def rehash_pairs(old: NumpyArray, new: NumpyArray) -> int:
     """Enter the pairs of one hash table into a larger, empty one; returns their number."""
     count = 0

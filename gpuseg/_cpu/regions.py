@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from gpuseg._cpu._jit import jit
 
 Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
@@ -72,7 +73,7 @@ def _edges(rings: Sequence[Float64]) -> tuple[Float64, Int64]:
     return edges[rising], np.repeat(np.arange(len(rings)), sizes)[rising]
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _extents(first: Any, x0: Any, y0: Any, x1: Any, y1: Any) -> Any:
     """Top, left, bottom, right of each region's edges; the running maximum of their `y1`."""
     sides = np.zeros((len(first) - 1, 4))
@@ -117,7 +118,7 @@ def spans(packed: Packed, top: int, left: int, height: int, width: int) -> Int32
     return found[:count]
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _spans(  # type: ignore[no-untyped-def]
     bounds, first, x0, y0, x1, y1, reach, top, left, height, width
 ):
@@ -159,7 +160,7 @@ def _spans(  # type: ignore[no-untyped-def]
     return found, count
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _drop(active: Any, alive: int, y1: Any, centre: float) -> int:
     """Forget the edges that ended before the row; returns how many are left."""
     kept = 0
@@ -170,7 +171,7 @@ def _drop(active: Any, alive: int, y1: Any, centre: float) -> int:
     return kept
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _add(  # type: ignore[no-untyped-def]
     active, alive, upcoming, stop, y0, y1, centre
 ):
@@ -187,7 +188,7 @@ def _add(  # type: ignore[no-untyped-def]
     return active, alive, upcoming
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _sort(crossings: Any, active: Any, alive: int, kept: int) -> None:
     """Sort the row's crossings and, with them, the edges: the next row is then almost in order."""
     if alive - kept > 16:
@@ -203,7 +204,7 @@ def _sort(crossings: Any, active: Any, alive: int, kept: int) -> None:
         crossings[j], active[j] = x, edge
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _grown(array: Any, needed: int) -> Any:
     longer = np.empty((max(2 * len(array), needed), 4), array.dtype)
     longer[: len(array)] = array

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from gpuseg._cpu._jit import jit
 from gpuseg.typing import NumpyArray
 
 
@@ -31,7 +31,7 @@ def clip(
     return _clip(spans[first[top] : first[top + height]], top, left, width)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _clip(spans: Any, top: int, left: int, width: int) -> Any:
     found = np.empty((len(spans), 4), np.int32)
     count = 0
@@ -58,7 +58,7 @@ def union(spans: NumpyArray, number: int) -> NumpyArray:
     return _union(spans[:, 1:].copy(), number)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _union(sides: Any, number: int) -> Any:
     found = np.empty((len(sides), 4), np.int32)
     count = 0
@@ -106,7 +106,7 @@ def paint(spans: NumpyArray, height: int, width: int) -> NumpyArray:
     return mask
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _paint(spans: Any, mask: Any) -> None:
     for k in range(len(spans)):
         mask[spans[k, 1], spans[k, 2] : spans[k, 3]] = True

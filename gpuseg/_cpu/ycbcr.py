@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from gpuseg._cpu._jit import jit
 from gpuseg.typing import NumpyArray
 
 
-@numba.njit(nogil=True, cache=True)
+@jit
 def _convert(pixels: NumpyArray, out: NumpyArray) -> None:
     # 1.402, 1.772, 0.71414 and 0.34414 in 16 fractional bits, rounded as libjpeg rounds them.
     for row in range(pixels.shape[0]):
