@@ -14,6 +14,7 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from benchmarks._harness import Row
 
@@ -51,7 +52,7 @@ def machine() -> dict[str, str]:
     return found
 
 
-def table(results: dict[str, Row]) -> str:
+def table(results: dict[str, Any]) -> str:
     """Markdown table of all rows: every peer, wins and losses alike."""
     info = results["machine"]
     lines = [
@@ -77,7 +78,7 @@ def _time(seconds: float) -> str:
     return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def write_readme(results: dict[str, Row]) -> None:
+def write_readme(results: dict[str, Any]) -> None:
     """Replace the table between the README's markers."""
     text = _README.read_text(encoding="utf-8")
     head, _, rest = text.partition(_BEGIN)
@@ -92,19 +93,27 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="tiny sizes, nothing is written")
     options = parser.parse_args(argv)
-    results: dict = {"rows": []}
+    results: dict[str, Any] = {"rows": []}
     if _RESULTS.exists():
         results = json.loads(_RESULTS.read_text(encoding="utf-8"))
     for name in options.names or names():
-        rows = importlib.import_module(f"benchmarks.bench_{name}").run(options.quick)
-        for row in rows:
+        for row in importlib.import_module(f"benchmarks.bench_{name}").run(options.quick):
             print(json.dumps(row), flush=True)
-        key = {(row["name"], row["size"]) for row in rows}
-        results["rows"] = [r for r in results["rows"] if (r["name"], r["size"]) not in key] + rows
-        results["machine"] = machine()
-        if not options.quick:
-            _RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-            write_readme(results)
+            if not options.quick:
+                keep(results, row)
+
+
+def keep(results: dict[str, Any], row: Row) -> None:
+    """Write a row into the results and the README at once: a run of hours may be stopped."""
+    key = (row["name"], row["size"])
+    same = [i for i, old in enumerate(results["rows"]) if (old["name"], old["size"]) == key]
+    if same:
+        results["rows"][same[0]] = row
+    else:
+        results["rows"].append(row)
+    results["machine"] = machine()
+    _RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_readme(results)
 
 
 if __name__ == "__main__":

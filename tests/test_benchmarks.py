@@ -18,7 +18,7 @@ def test_benchmark_runs(noun, monkeypatch):
         module = importlib.import_module(f"benchmarks.bench_{noun}")
     except ImportError as error:
         pytest.skip(f"a peer is not installed: {error}")
-    rows = module.run(quick=True)
+    rows = list(module.run(quick=True))
     assert rows
     json.dumps(rows)
     assert runner.table({"machine": runner.machine(), "rows": rows})
