@@ -11,7 +11,9 @@ image = rng.integers(0, 256, (67, 129, 3), dtype=np.uint8)
 mask = rng.random((67, 129)) < 0.5
 parameters = ppc.Parameters()
 assert ppc.count(cupy.asarray(image), parameters) == ppc.count(image, parameters)
-assert (ppc.classify(cupy.asarray(image), parameters).get() == ppc.classify(image, parameters)).all()
+assert (
+    ppc.classify(cupy.asarray(image), parameters).get() == ppc.classify(image, parameters)
+).all()
 labels, number = measure.label(cupy.asarray(mask))
 expected, count = measure.label(mask)
 assert number == count
