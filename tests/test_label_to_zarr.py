@@ -211,7 +211,7 @@ sys.path.insert(0, {tests!r})
 from label_cases import noise
 def load(block):
     os.write(1, b"read\\n")
-    time.sleep({pause})
+    time.sleep(float(os.environ["PAUSE"]))
     return block
 image = da.from_array(noise(61, 90, seed=5), chunks=(16, 20), name="the image")
 image = image.map_blocks(load, name="loaded", dtype=bool, meta=np.empty((0, 0), bool))
@@ -220,10 +220,12 @@ print(label_to_zarr(image, {target!r}, workers=2))
 
 
 def test_killed_processes(target):
-    code = {"tests": os.path.dirname(__file__), "target": str(target)}
+    code = SLOW.format(tests=os.path.dirname(__file__), target=str(target))
     for reads in (5, 24):
         process = subprocess.Popen(
-            [sys.executable, "-c", SLOW.format(pause=0.05, **code)], stdout=subprocess.PIPE
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PAUSE": "0.05"},
         )
         for _ in range(reads):
             assert process.stdout.readline() == b"read\n"
@@ -233,7 +235,10 @@ def test_killed_processes(target):
         process.stdout.close()
         assert not target.exists()
     whole = subprocess.run(
-        [sys.executable, "-c", SLOW.format(pause=0, **code)], check=True, capture_output=True
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PAUSE": "0"},
     )
     *reads, count = whole.stdout.split()
     assert int(count) == COUNT
