@@ -6,8 +6,9 @@ a pixel (two bits and a base for each word of 64); the union-find lives in the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise, product
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from gpuseg._cpu import _runs as runs
 from gpuseg.typing import NumpyArray
 
 # Below this many pixels a second thread costs more than it brings (a pool starts in 0.1 ms).
-_PIXELS_PER_THREAD = 1 << 19
+_PIXELS_PER_THREAD = 1 << 20
 # More strips than threads, because objects are rarely spread evenly.
 _STRIPS_PER_THREAD = 4
 
@@ -50,13 +51,29 @@ def label(
     wrap_axes : sequence of int
         Axes among them whose ends meet.
     out : int32 or int64 array of the image's shape, optional
-    numbers : integer array, optional
+    numbers : int32 or int64 array, optional
         What to write for each label instead of 1, 2, ...: numbers[0] for the first, and so on.
     """
     dtype = np.int32 if image.size < 2**31 else np.int64
     if image.size == 0:
         return (np.empty(image.shape, dtype) if out is None else out), 0
-    packed = _pack(image, connectivity, background, axes, wrap_axes)
+    with _pool(image.size) as pool:
+        return _labels(
+            _pack(image, connectivity, background, axes, wrap_axes, pool),
+            image,
+            dtype,
+            out,
+            numbers,
+        )
+
+
+def _labels(
+    packed: _Packed,
+    image: NumpyArray,
+    dtype: type[np.signedinteger[Any]],
+    out: NumpyArray | None,
+    numbers: NumpyArray | None,
+) -> tuple[NumpyArray, int]:
     if out is None:
         target = np.empty(image.shape, dtype if numbers is None else numbers.dtype)
     elif out.flags.c_contiguous and not np.may_share_memory(image, out):
@@ -104,14 +121,21 @@ def outline(
     if image.size == 0:
         shapes = [image.shape[:axis] + image.shape[axis + 1 :] for axis, _ in faces]
         return np.empty(0, np.int64), [np.zeros(shape, np.int32) for shape in shapes]
-    packed = _pack(image, connectivity, background, axes, ())
+    with _pool(image.size) as pool:
+        packed = _pack(image, connectivity, background, axes, (), pool)
+        firsts, parent = _firsts(packed)
+    return firsts, [_face(packed, parent, image.shape, axis, end) for axis, end in faces]
+
+
+def _firsts(packed: _Packed) -> tuple[NumpyArray, NumpyArray]:
+    """First pixel of each label, and the label of each run, negated."""
     # One position in front is never a node: expansion reads (and drops) the node before the first.
     total = sum(strip.runs for strip in packed.strips) + 1
     parent = np.empty(total, np.int32 if total < 2**31 else np.int64)
     ends = np.cumsum([strip.runs for strip in packed.strips]) + 1
     firsts = np.empty(_solve(packed, parent, ends.tolist()) + 1, np.int64)
     runs.first_pixels(*packed.words, parent, packed.width, firsts)
-    return firsts[:-1], [_face(packed, parent, image.shape, axis, end) for axis, end in faces]
+    return firsts[:-1], parent
 
 
 @dataclass
@@ -140,7 +164,7 @@ class _Packed:
     geometry: _Geometry
     wrap: NumpyArray
     strips: list[_Strip]
-    threads: int
+    pool: ThreadPoolExecutor | None
 
     @property
     def width(self) -> int:
@@ -153,10 +177,7 @@ class _Packed:
 
     def each(self, task: Callable[[_Strip], Any]) -> list[Any]:
         """Results of `task` for every strip, in order."""
-        if self.threads == 1:
-            return [task(strip) for strip in self.strips]
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(task, self.strips))
+        return list((map if self.pool is None else self.pool.map)(task, self.strips))
 
 
 def _pack(
@@ -165,6 +186,7 @@ def _pack(
     background: int,
     axes: Sequence[int] | None,
     wrap_axes: Sequence[int],
+    pool: ThreadPoolExecutor | None,
 ) -> _Packed:
     axes = range(image.ndim) if axes is None else axes
     if image.ndim == 1:
@@ -177,15 +199,14 @@ def _pack(
     base_dtype = np.int32 if image.size < 2**31 else np.int64
     bits, starts = (np.empty(rows.shape[:1] + words, np.uint64) for _ in range(2))
     base = np.empty(rows.shape[:1] + words, base_dtype)
-    workers = max(1, min(threads(), image.size // _PIXELS_PER_THREAD))
     packed = _Packed(
         rows,
         valued,
         (bits, starts, base),
         geometry,
         np.array([axis in wrap_axes for axis in range(image.ndim)]),
-        _strips(rows.shape[0], workers, int(np.abs(geometry.jumps).max(initial=0))),
-        workers,
+        _strips(rows.shape[0], _workers(image.size), int(np.abs(geometry.jumps).max(initial=0))),
+        pool,
     )
 
     def pack(strip: _Strip) -> None:
@@ -195,6 +216,20 @@ def _pack(
 
     packed.each(pack)
     return packed
+
+
+def _workers(pixels: int) -> int:
+    return max(1, min(threads(), pixels // _PIXELS_PER_THREAD))
+
+
+@contextmanager
+def _pool(pixels: int) -> Iterator[ThreadPoolExecutor | None]:
+    """Threads for all passes of one image; None where one is enough."""
+    if _workers(pixels) == 1:
+        yield None
+        return
+    with ThreadPoolExecutor(_workers(pixels)) as pool:
+        yield pool
 
 
 def _pixels(image: NumpyArray, background: int) -> tuple[NumpyArray, Any, bool, bool]:
