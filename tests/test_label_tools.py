@@ -31,7 +31,7 @@ def objects(shape=(40, 53), seed=0, dtype=np.int32):
 SHAPES = [(40, 53), (11, 14, 17), (60,)]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("max_size", [0, 1, 6, 10**9])
 def test_remove_small(shape, max_size, container):
     for connectivity in range(1, len(shape) + 1):
@@ -54,7 +54,7 @@ def test_remove_small_labels_counts_all_parts(dtype, container):
     assert found.dtype == dtype
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
 def test_fill_holes(shape, container):
     for connectivity in range(1, len(shape) + 1):
         mask = noise(shape, 0.6 if len(shape) == 2 else 0.8, seed=connectivity)
@@ -259,7 +259,7 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("tool", "arguments", "error", "message"), BAD, ids=str)
+@pytest.mark.parametrize(("tool", "arguments", "error", "message"), BAD)
 def test_bad_input(tool, arguments, error, message):
     with pytest.raises(error, match=message):
         tool(*arguments)
