@@ -53,7 +53,7 @@ struct Place {
 };
 
 // Exclusive prefix sum over all threads of all tiles.
-__device__ __forceinline__ Place scan(u32 count, volatile u64* states, u32 tile)
+__device__ __forceinline__ Place scan(u32 count, u64* states, u32 tile)
 {
     __shared__ u32 warps[SCAN_THREADS / 32];
     __shared__ u64 base;
