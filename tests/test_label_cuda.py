@@ -9,14 +9,10 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import pytest
 import skimage.measure
 from emulator import KernelFault, Schedule, scheduled, standin
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from conftest import HAS_DEVICE
@@ -205,24 +201,6 @@ def wrapped_by_graph(
     return labels
 
 
-@given(
-    image=hnp.arrays(
-        st.sampled_from([np.bool_, np.uint8, np.int16]),
-        hnp.array_shapes(min_dims=1, max_dims=3, max_side=40),
-        elements=st.integers(0, 2).map(lambda value: min(value, 1)),
-    ),
-    connectivity=st.integers(1, 3),
-    seed=st.integers(0, 1000),
-)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_image_under_any_schedule(image: np.ndarray, connectivity: int, seed: int):
-    cp = pytest.importorskip("cupy") if HAS_DEVICE else standin
-    connectivity = min(connectivity, image.ndim)
-    with scheduled(Schedule.drawn(seed)):
-        found = label(cp.asarray(image), connectivity=connectivity)
-    check(*found, *scipy_label(image, connectivity))
-
-
 @pytest.mark.skipif(HAS_DEVICE, reason="a device does so by itself")
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_many_tiles_at_the_same_time(seed: int):
@@ -259,6 +237,7 @@ def test_out_is_written_and_returned(cp: ModuleType, dtype: str):
 @pytest.mark.parametrize("chunks", [(20, 40), ((1, 39), (30, 1, 39)), (40, 70)], ids=str)
 @pytest.mark.parametrize("valued", [False, True])
 def test_chunks_on_the_device(cp: ModuleType, chunks: Any, valued: bool):
+    da = pytest.importorskip("dask.array")
     image = noise(40, 70)
     image = image.astype(np.uint8) * 3 if valued else image
     chunked = da.from_array(cp.asarray(image), chunks=chunks, asarray=False)
