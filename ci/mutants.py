@@ -12,6 +12,7 @@ import argparse
 import os
 import random
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 FOLDER = "GPUSEG_MUTANT_KERNELS"
 TIMEOUT_S = 300
+MEMORY = 8 << 30
 
 # Files whose emulated tests are run for a kernel file.
 TESTS = {
@@ -253,6 +255,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     from gpuseg._cuda import _source
 
+    # A wrong number of objects may ask for all the memory there is.
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     # A failure is enough; nobody reads the smallest example.
     settings.register_profile("mutants", phases=[Phase.explicit, Phase.generate], database=None)
     settings.load_profile("mutants")
