@@ -100,3 +100,16 @@ def check_labelable(image: Array, out: Array | None = None) -> None:
         raise ValueError(f"out must have the image's shape {image.shape}, got {out.shape}")
     if hasattr(out, "flags") and getattr(out.flags, "writeable", True) is False:
         raise ValueError("out must be writeable, got a read-only array")
+
+
+def check_background(value: object) -> int:
+    """Take a pixel's value for the background.
+
+    Raises
+    ------
+    TypeError
+        If it is neither bool nor integer.
+    """
+    if isinstance(value, bool | np.bool | int | np.integer):
+        return int(value)
+    raise TypeError(f"background must be an integer, got {value!r}")

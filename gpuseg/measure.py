@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gpuseg import _neighbours
 from gpuseg._backend import floor, implementation
 from gpuseg._region_request import make_request
-from gpuseg._validate import check_labelable
+from gpuseg._validate import check_background, check_labelable
 from gpuseg.typing import Array, NumpyArray
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def label(
     return implementation(image, "label").label(
         image,
         neighbours.connectivity,
-        background=background,
+        background=check_background(background),
         axes=neighbours.axes,
         wrap_axes=neighbours.wrap_axes,
         **extra,
@@ -229,7 +229,7 @@ def label_to_zarr(
             image,
             destination,
             neighbours,
-            background,
+            check_background(background),
             wanted,
             {**layout, "levels": levels},
             overwrite,

@@ -110,7 +110,8 @@ def test_background_that_the_dtype_cannot_hold():
 def test_background_of_a_mask_may_be_true():
     image = blobs(40, 90)
     check(label(image, background=1), by_scipy(~image, 2))
-    check(label(image, background=True), by_scipy(~image, 2))
+    for true in (True, np.True_, np.uint8(1)):
+        check(label(image, background=true), by_scipy(~image, 2))
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,14 @@ def test_connectivity(container, connectivity):
         label(container(IMAGE), connectivity=2, axes=1)
 
 
+@pytest.mark.parametrize("background", [0.5, None, "0"])
+def test_background_is_an_integer(background):
+    with pytest.raises(TypeError, match="background must be an integer, got"):
+        label(IMAGE, background=background)
+    with pytest.raises(TypeError, match="background must be an integer, got"):
+        label(da.from_array(IMAGE), background=background)
+
+
 def test_connectivity_is_an_integer():
     with pytest.raises(TypeError):
         label(IMAGE, connectivity=1.5)
