@@ -38,7 +38,7 @@ MEMORY = 8 << 30
 TESTS = {
     "label": ("test_label_cuda.py",),
     "scan": ("test_label_cuda.py",),
-    "hsi": ("test_hsi.py", "test_positive_pixel_count.py"),
+    "hsi": ("test_hsi_cuda.py", "test_hsi.py"),
     "colour_histogram": ("test_colour_histogram.py",),
     "regionprops": ("test_regionprops_cuda.py",),
     "regionprops_windows": ("test_regionprops_cuda.py",),
