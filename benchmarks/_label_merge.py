@@ -20,8 +20,8 @@ from scipy import ndimage
 
 from gpuseg._dask._label_boxes import Box, Chunk, Index, Problem, outline
 from gpuseg._dask._label_plan import Plan
-from gpuseg._label_to_zarr import stored_graph
-from gpuseg._neighbours import Neighbours
+from gpuseg._jobs.label_to_zarr import stored_graph
+from gpuseg._shared.neighbours import Neighbours
 
 
 class Tiled(NamedTuple):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuseg import _neighbours
 from gpuseg._backend import floor, implementation
-from gpuseg._region_request import make_request
+from gpuseg._shared import neighbours as _neighbours
+from gpuseg._shared.region_request import make_request
 from gpuseg._validate import check_background, check_labelable
 from gpuseg.typing import Array, NumpyArray
 
@@ -212,7 +212,7 @@ def label_to_zarr(
            [1, 0, 0],
            [0, 0, 3]], dtype=uint8)
     """
-    from gpuseg._label_to_zarr import run
+    from gpuseg._jobs.label_to_zarr import run
     from gpuseg._progress import shown
     from gpuseg.io._zarr_source import as_image
 

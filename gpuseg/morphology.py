@@ -6,7 +6,7 @@ import numpy as np
 
 from gpuseg import measure
 from gpuseg._backend import implementation
-from gpuseg._region_request import check_labels
+from gpuseg._shared.region_request import check_labels
 from gpuseg.typing import Array
 
 __all__ = ["fill_holes", "remove_small_holes", "remove_small_objects"]

@@ -22,10 +22,10 @@ import numpy as np
 
 from gpuseg import measure
 from gpuseg._backend import floor, implementation
-from gpuseg._region_columns import centre_of_mass
-from gpuseg._region_request import check_image, check_labels
-from gpuseg._region_rows import Plan
-from gpuseg._region_table import Request, Table
+from gpuseg._shared.region_columns import centre_of_mass
+from gpuseg._shared.region_request import check_image, check_labels
+from gpuseg._shared.region_rows import Plan
+from gpuseg._shared.region_table import Request, Table
 from gpuseg.typing import Array, NumpyArray
 
 __all__ = [

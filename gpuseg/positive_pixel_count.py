@@ -9,11 +9,11 @@ import math
 import os
 from typing import Any, Literal
 
-from gpuseg import _count_slide
 from gpuseg._backend import floor, implementation
-from gpuseg._colour_histogram import ColourHistogram, sweep
-from gpuseg._count_slide import Progress, SlideCount
-from gpuseg._hsi import Labels, Output, Parameters, pixel_area_mm2, rule_for
+from gpuseg._jobs import count_slide as _count_slide
+from gpuseg._jobs.count_slide import Progress, SlideCount
+from gpuseg._shared.colour_histogram import ColourHistogram, sweep
+from gpuseg._shared.hsi import Labels, Output, Parameters, pixel_area_mm2, rule_for
 from gpuseg._validate import check_mask, check_pixels
 from gpuseg.cluster import Cluster
 from gpuseg.io.slides import OnError, Slide
@@ -446,7 +446,7 @@ def colour_histogram(
     if isinstance(image, str | os.PathLike | Slide):
         if mask is not None:
             raise TypeError(f"mask is for arrays; name regions of a slide, got {type(mask)}")
-        from gpuseg._slide_histogram import histograms
+        from gpuseg._jobs.slide_histogram import histograms
 
         wanted, merged = histograms(
             image,

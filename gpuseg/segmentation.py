@@ -11,7 +11,7 @@ import numpy as np
 
 from gpuseg import measure
 from gpuseg._backend import floor, implementation
-from gpuseg._region_request import check_labels
+from gpuseg._shared.region_request import check_labels
 from gpuseg.typing import Array, NumpyArray
 
 __all__ = ["clear_border", "expand_labels", "find_boundaries", "map_array", "relabel_sequential"]

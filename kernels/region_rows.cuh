@@ -1,6 +1,6 @@
 // What the kernels of region measurements share: where pixels, labels and their rows lie.
 //
-// Rows, columns and sums are those of gpuseg/_region_rows.py, so that they merge with rows from any
+// Rows, columns and sums are those of gpuseg/_shared/region_rows.py, so that they merge with rows from any
 // other chunk or device; all updates are integer atomics, which no order of threads can change.
 // Built for each LABEL (i32, i64).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from skimage.measure._regionprops import COL_DTYPES
 
-from gpuseg._region_columns import PROPERTIES
+from gpuseg._shared.region_columns import PROPERTIES
 
 DTYPES = [bool, np.uint8, np.int8, np.uint16, np.int32, np.uint32, np.int64, np.float16, np.float64]
 

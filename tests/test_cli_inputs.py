@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuseg._hsi import Parameters
+from gpuseg._shared.hsi import Parameters
 from gpuseg.cli._parser import Parser, UsageError
 from gpuseg.cli.inputs import destinations, expand, natural_key, stem
 from gpuseg.cli.options import PRESETS, add_parameters, parameters, parse_region

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from conftest import to_numpy
 from gpuseg import positive_pixel_count as ppc
 from gpuseg._backend import limit_threads
-from gpuseg._half_planes import direction, separator
-from gpuseg._hsi import WORDS, Parameters, Tally, make_rule, rule_for
+from gpuseg._shared.half_planes import direction, separator
+from gpuseg._shared.hsi import WORDS, Parameters, Tally, make_rule, rule_for
 
 SEED = Parameters(0.05, 0.15, 0.05, 0.95, 0.65, 0.35, 0.05)
 APERIO = Parameters(0.1, 0.5, 0.04, 220 / 255, 175 / 255, 100 / 255, 0.0)

@@ -11,7 +11,7 @@ import pytest
 from conftest import to_numpy
 from gpuseg import positive_pixel_count as ppc
 from gpuseg._backend import implementation
-from gpuseg._hsi import Parameters, rule_for
+from gpuseg._shared.hsi import Parameters, rule_for
 
 PARAMS = Parameters(0.05, 0.4, 0.05, 0.95, 0.65, 0.35, 0.05)
 
@@ -89,7 +89,7 @@ def test_unaligned_images_and_labels(
     inside, rule = xp.asarray(mask), rule_for(dtype, PARAMS)
     hsi = implementation(device, "hsi")
     # Some starts are at no multiple of 16 bytes within the first pixels, whatever one skips.
-    for start in range(0, 18):
+    for start in range(18):
         part = slice(start, start + 250 * channels)
         image = values[part].reshape(250, channels)
         out = labels[start % 7 : start % 7 + 250]

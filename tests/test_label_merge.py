@@ -13,7 +13,7 @@ from gpuseg._dask._label_boxes import Problem
 from gpuseg._dask._label_graph import merge_graph
 from gpuseg._dask._label_numbers import Rims, scan, table
 from gpuseg._dask._label_plan import Plan
-from gpuseg._neighbours import Neighbours
+from gpuseg._shared.neighbours import Neighbours
 
 
 def test_simulated_chunks_are_those_of_a_real_image():

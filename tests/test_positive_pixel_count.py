@@ -9,7 +9,7 @@ from skimage.data import immunohistochemistry
 
 from conftest import to_numpy
 from gpuseg import positive_pixel_count as ppc
-from gpuseg._hsi import Tally, make_rule, rule_for
+from gpuseg._shared.hsi import Tally, make_rule, rule_for
 
 # HistomicsTK 1.4.0 on scikit-image's immunohistochemistry(): parameters, statistics, labels.
 GOLDEN = {

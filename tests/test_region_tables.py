@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from region_cases import assert_same_bits, blobs, values
 
-from gpuseg._region_columns import PROPERTIES
+from gpuseg._shared.region_columns import PROPERTIES
 from gpuseg.measure import regionprops_table, regionprops_to_parquet
 
 NAMES = [name for name, prop in PROPERTIES.items() if 2 in prop.ndims]

@@ -13,7 +13,7 @@ from scipy import ndimage
 from skimage import measure as skimage_measure
 
 from gpuseg._backend import limit_threads
-from gpuseg._region_columns import PROPERTIES
+from gpuseg._shared.region_columns import PROPERTIES
 from gpuseg.measure import regionprops_table
 
 
@@ -208,7 +208,7 @@ def test_extrema_and_positions_equal_scipy(container):
 def test_task_counts():
     labels = da.zeros((512, 512), chunks=32, dtype=np.int32)
     from gpuseg._dask.regionprops import measured
-    from gpuseg._region_request import make_request
+    from gpuseg._shared.region_request import make_request
 
     for names, most in ((("area", "centroid"), 1.15), (("perimeter",), 2.15)):
         request = make_request(labels, None, names, None, None, "-")

@@ -8,10 +8,10 @@ import pytest
 from region_cases import DTYPES, assert_same_bits, blobs, values
 
 from gpuseg._backend import implementation
-from gpuseg._region_columns import PROPERTIES
-from gpuseg._region_request import make_request
-from gpuseg._region_rows import LIMBS, offsets
-from gpuseg._region_sums import exact
+from gpuseg._shared.region_columns import PROPERTIES
+from gpuseg._shared.region_request import make_request
+from gpuseg._shared.region_rows import LIMBS, offsets
+from gpuseg._shared.region_sums import exact
 from gpuseg.measure import regionprops_table
 
 

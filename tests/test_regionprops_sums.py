@@ -85,8 +85,8 @@ def test_wide_integers_do_not_overflow(container):
 def test_far_from_the_origin_nothing_cancels():
     """A disc measured at the far corner of a plane of 10^12 pixels, as a chunk of it."""
     from gpuseg._cpu.regionprops import measure
-    from gpuseg._region_columns import make_columns
-    from gpuseg._region_request import make_request
+    from gpuseg._shared.region_columns import make_columns
+    from gpuseg._shared.region_request import make_request
 
     y, x = np.mgrid[-20:21, -20:21]
     disc = (y**2 + 0.3 * x * y + 2 * x**2 < 300).astype(np.int32)
@@ -142,8 +142,8 @@ def test_moments_of_large_objects_are_exact():
 def test_central_moments_far_from_the_origin():
     """Exact however far: a disc in the corner of a plane as in the middle of a small image."""
     from gpuseg._cpu.regionprops import measure
-    from gpuseg._region_columns import make_columns
-    from gpuseg._region_request import make_request
+    from gpuseg._shared.region_columns import make_columns
+    from gpuseg._shared.region_request import make_request
 
     y, x = np.mgrid[-20:21, -20:21]
     disc = (y**2 + 0.3 * x * y + 2 * x**2 < 300).astype(np.int32)
@@ -158,7 +158,7 @@ def test_central_moments_far_from_the_origin():
 
 def test_second_moments_beyond_int64():
     """Rows that stand for an object of 2^40 pixels still have exact moments."""
-    from gpuseg._region_sums import central
+    from gpuseg._shared.region_sums import central
 
     n, side = 1 << 40, 1 << 20
     first = n * (side - 1) // 2

@@ -9,7 +9,7 @@ from region_cases import assert_close, blobs, known
 from scipy import ndimage
 from skimage import measure as skimage_measure
 
-from gpuseg._region_columns import PROPERTIES
+from gpuseg._shared.region_columns import PROPERTIES
 from gpuseg.measure import regionprops_table
 
 

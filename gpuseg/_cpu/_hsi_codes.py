@@ -21,7 +21,7 @@ from numba.extending import overload
 
 from gpuseg._cpu._jit import jit
 from gpuseg._cpu._narrow import add, mul, sub
-from gpuseg._hsi import WORD_BITS
+from gpuseg._shared.hsi import WORD_BITS
 
 STAIN = 4
 TIE = 128

@@ -14,7 +14,7 @@ import numpy as np
 from gpuseg._cpu._hsi_codes import STAIN, add_codes, block_codes, in_range
 from gpuseg._cpu._jit import jit
 from gpuseg._cpu._pointer import row_at
-from gpuseg._hsi import WORDS
+from gpuseg._shared.hsi import WORDS
 
 BLOCK = 1024
 

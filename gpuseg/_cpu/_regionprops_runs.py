@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpuseg._cpu._jit import jit
-from gpuseg._region_rows import LIMB_BITS, POWERS
+from gpuseg._shared.region_rows import LIMB_BITS, POWERS
 from gpuseg.typing import NumpyArray
 
 # Fibonacci hashing (Knuth, The Art of Computer Programming, 6.4).

@@ -9,7 +9,7 @@ import numpy as np
 from gpuseg._cpu import _regionprops_runs as runs_
 from gpuseg._cpu import _regionprops_values as values_
 from gpuseg._cpu import regionprops_windows as windows_
-from gpuseg._region_rows import (
+from gpuseg._shared.region_rows import (
     LIMB_BITS,
     LIMBS,
     Plan,

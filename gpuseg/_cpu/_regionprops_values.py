@@ -12,7 +12,7 @@ import numpy as np
 
 from gpuseg._cpu._jit import jit
 from gpuseg._cpu._regionprops_runs import put
-from gpuseg._region_rows import HALF_MANTISSA, LIMB_BITS, MINUS_INFINITY, NAN, PLUS_INFINITY
+from gpuseg._shared.region_rows import HALF_MANTISSA, LIMB_BITS, MINUS_INFINITY, NAN, PLUS_INFINITY
 from gpuseg.typing import NumpyArray
 
 FLOAT, SIGNED, UNSIGNED = 0, 1, 2

@@ -17,7 +17,7 @@ from gpuseg._backend import threads
 from gpuseg._cpu import hsi
 from gpuseg._cpu._hsi_codes import STAIN, block_codes
 from gpuseg._cpu._jit import jit
-from gpuseg._hsi import WORDS, Rule
+from gpuseg._shared.hsi import WORDS, Rule
 from gpuseg.typing import NumpyArray
 
 Pair = tuple[NumpyArray, NumpyArray]

@@ -13,7 +13,7 @@ import numpy as np
 from gpuseg._backend import threads
 from gpuseg._cpu import _hsi_kernels as kernels
 from gpuseg._cpu._pointer import is_rows
-from gpuseg._hsi import WORDS, HuePlanes, Parameters, Rule, Tally
+from gpuseg._shared.hsi import WORDS, HuePlanes, Parameters, Rule, Tally
 from gpuseg.typing import NumpyArray
 
 # Below this many pixels a second thread costs more than it brings (a pool starts in 0.1 ms).

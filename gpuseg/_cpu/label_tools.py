@@ -13,7 +13,7 @@ import numpy as np
 from gpuseg._backend import threads
 from gpuseg._cpu import regionprops
 from gpuseg._cpu._jit import jit
-from gpuseg._region_rows import Plan, Rows
+from gpuseg._shared.region_rows import Plan, Rows
 from gpuseg.typing import NumpyArray
 
 # Fewer pixels a thread than this cost more to hand out than to look up.

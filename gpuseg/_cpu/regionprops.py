@@ -16,8 +16,8 @@ import numpy as np
 from gpuseg._backend import threads
 from gpuseg._cpu._jit import jit
 from gpuseg._cpu._regionprops_strip import Block, Strip
-from gpuseg._region_columns import make_columns
-from gpuseg._region_rows import (
+from gpuseg._shared.region_columns import make_columns
+from gpuseg._shared.region_rows import (
     AT_MAXIMUM,
     AT_MINIMUM,
     FLAGS,
@@ -30,7 +30,7 @@ from gpuseg._region_rows import (
     kinds,
     widen,
 )
-from gpuseg._region_table import Request, Table
+from gpuseg._shared.region_table import Request, Table
 from gpuseg.typing import NumpyArray
 
 # Fewer pixels a thread than this cost more to hand out than to measure.

@@ -8,7 +8,7 @@ import cupy
 import numpy as np
 
 from gpuseg._cuda._source import Build
-from gpuseg._hsi import WORDS, Rule, Tally
+from gpuseg._shared.hsi import WORDS, Rule, Tally
 from gpuseg.typing import Array
 
 _THREADS = 256

@@ -13,8 +13,8 @@ import numpy as np
 
 from gpuseg._cuda import regionprops_windows as windows
 from gpuseg._cuda._source import Build
-from gpuseg._region_columns import make_columns
-from gpuseg._region_rows import (
+from gpuseg._shared.region_columns import make_columns
+from gpuseg._shared.region_rows import (
     LIMB_BITS,
     LIMBS,
     POWERS,
@@ -25,7 +25,7 @@ from gpuseg._region_rows import (
     reduce_powers,
     template,
 )
-from gpuseg._region_table import Request, Table
+from gpuseg._shared.region_table import Request, Table
 from gpuseg.typing import Array, NumpyArray
 
 _THREADS = 256

@@ -8,7 +8,7 @@ import cupy
 import numpy as np
 
 from gpuseg._cuda._source import Build
-from gpuseg._region_rows import WINDOW_COLUMNS, Plan
+from gpuseg._shared.region_rows import WINDOW_COLUMNS, Plan
 from gpuseg.typing import Array, NumpyArray
 
 _THREADS = 256

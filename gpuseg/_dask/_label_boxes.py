@@ -24,7 +24,7 @@ import numpy as np
 
 from gpuseg._backend import implementation, limit_threads
 from gpuseg._cpu import _faces as kernels
-from gpuseg._neighbours import Neighbours
+from gpuseg._shared.neighbours import Neighbours
 from gpuseg.typing import Array, NumpyArray
 
 Index = tuple[int, ...]

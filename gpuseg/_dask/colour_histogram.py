@@ -7,8 +7,8 @@ from typing import Any
 import dask
 
 from gpuseg._backend import implementation, limit_threads
-from gpuseg._colour_histogram import ColourHistogram
 from gpuseg._dask.hsi import aligned
+from gpuseg._shared.colour_histogram import ColourHistogram
 from gpuseg.typing import Array
 
 _SPLIT_EVERY = 8

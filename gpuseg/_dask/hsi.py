@@ -15,7 +15,7 @@ import dask.array as da
 import numpy as np
 
 from gpuseg._backend import implementation, limit_threads
-from gpuseg._hsi import WORDS, Output, Rule, Tally
+from gpuseg._shared.hsi import WORDS, Output, Rule, Tally
 from gpuseg.typing import Array
 
 # Over two axes, this is three by three.

@@ -25,7 +25,7 @@ from gpuseg._dask._label_graph import merge_graph
 from gpuseg._dask._label_numbers import Ranked, Scan, relabel, table
 from gpuseg._dask._label_plan import Plan
 from gpuseg._dask._second_pass import again
-from gpuseg._neighbours import Neighbours
+from gpuseg._shared.neighbours import Neighbours
 from gpuseg.typing import Array, NumpyArray
 
 

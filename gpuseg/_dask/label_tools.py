@@ -19,7 +19,7 @@ from gpuseg._backend import implementation, limit_threads
 from gpuseg._cpu.label_tools import array_maps, border_labels, present_in, small_in
 from gpuseg._dask import _by_label as by_label
 from gpuseg._dask.regionprops import measured
-from gpuseg._region_rows import Plan
+from gpuseg._shared.region_rows import Plan
 from gpuseg.typing import Array, NumpyArray
 
 

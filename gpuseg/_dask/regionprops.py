@@ -19,9 +19,9 @@ from dask.base import tokenize
 from gpuseg._backend import implementation, limit_threads
 from gpuseg._cpu.regionprops import merge
 from gpuseg._dask import _by_label as by_label
-from gpuseg._region_columns import make_columns
-from gpuseg._region_rows import Plan, Rows
-from gpuseg._region_table import Request, Table
+from gpuseg._shared.region_columns import make_columns
+from gpuseg._shared.region_rows import Plan, Rows
+from gpuseg._shared.region_table import Request, Table
 from gpuseg.typing import Array, NumpyArray
 
 Index = by_label.Index

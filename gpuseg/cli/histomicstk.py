@@ -13,7 +13,7 @@ import pprint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpuseg._hsi import Output, Parameters
+from gpuseg._shared.hsi import Output, Parameters
 from gpuseg.cli._parser import UsageError
 from gpuseg.cli.inputs import basename
 from gpuseg.cli.options import check_dtype, parse_region
@@ -22,7 +22,7 @@ from gpuseg.cli.progress import Progress
 from gpuseg.io.tables import check_folder, replacing
 
 if TYPE_CHECKING:
-    from gpuseg._count_slide import SlideCount
+    from gpuseg._jobs.count_slide import SlideCount
 
 _PYRAMIDS = (".zarr", ".tif", ".tiff")
 # What Slicer's generated forms pass for options that nobody touched.

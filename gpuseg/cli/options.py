@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from gpuseg._hsi import Parameters, rule_for
+from gpuseg._shared.hsi import Parameters, rule_for
 from gpuseg.cli._parser import UsageError
 from gpuseg.cli.inputs import fill, is_url
 

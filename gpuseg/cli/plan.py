@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpuseg._hsi import Parameters
+from gpuseg._shared.hsi import Parameters
 from gpuseg.cli import options as shared
 from gpuseg.cli._parser import UsageError
 from gpuseg.cli.inputs import destinations, expand

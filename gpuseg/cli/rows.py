@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from gpuseg._hsi import Output, Parameters
+from gpuseg._shared.hsi import Output, Parameters
 from gpuseg.cli.inputs import basename
 from gpuseg.io.tables import Row, Value, table_bytes
 

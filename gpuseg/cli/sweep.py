@@ -10,8 +10,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpuseg._colour_histogram import ColourHistogram, sweep
-from gpuseg._hsi import Parameters
+from gpuseg._shared.colour_histogram import ColourHistogram, sweep
+from gpuseg._shared.hsi import Parameters
 from gpuseg.cli import options as shared
 from gpuseg.cli._parser import UsageError
 from gpuseg.cli.inputs import basename

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpuseg._backend import floor, implementation, threads
-from gpuseg._region_columns import make_columns
-from gpuseg._region_rows import Field, Rows
-from gpuseg._region_table import Request
+from gpuseg._shared.region_columns import make_columns
+from gpuseg._shared.region_rows import Field, Rows
+from gpuseg._shared.region_table import Request
 from gpuseg.io.tables import check_folder
 from gpuseg.typing import Array, NumpyArray
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg._hsi import Output, Parameters
+from gpuseg._shared.hsi import Output, Parameters
 from gpuseg.report.coverage import Coverage, squares
 from gpuseg.report.overlay import picture
 

@@ -8,8 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpuseg._region_rows import MINUS_INFINITY, NAN, PLUS_INFINITY, Plan, Rows, offsets, template
-from gpuseg._region_sums import central, rounded, variance
+from gpuseg._shared.region_rows import (
+    MINUS_INFINITY,
+    NAN,
+    PLUS_INFINITY,
+    Plan,
+    Rows,
+    offsets,
+    template,
+)
+from gpuseg._shared.region_sums import central, rounded, variance
 from gpuseg.typing import NumpyArray
 
 

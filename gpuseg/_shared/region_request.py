@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from gpuseg._backend import floor
-from gpuseg._region_columns import PROPERTIES
-from gpuseg._region_rows import Plan
-from gpuseg._region_table import Request
+from gpuseg._shared.region_columns import PROPERTIES
+from gpuseg._shared.region_rows import Plan
+from gpuseg._shared.region_table import Request
 from gpuseg.typing import Array, NumpyArray
 
 # Coordinates below it leave room for the product of two and a run's length in int64.

@@ -25,7 +25,7 @@ from gpuseg._dask._label_graph import Graph, merge_graph
 from gpuseg._dask._label_numbers import Place, Rims, Scan, pick_rims, rank, relabel, table
 from gpuseg._dask._label_plan import Key, Plan
 from gpuseg._dask.label import Origin, PerChunk, pose
-from gpuseg._neighbours import Neighbours
+from gpuseg._shared.neighbours import Neighbours
 from gpuseg.cluster import Cluster, Threads, connect
 from gpuseg.io import _label_levels as levels_io
 from gpuseg.io._label_levels import Layout

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpuseg._backend import implementation
-from gpuseg._colour_histogram import ColourHistogram
-from gpuseg._count_slide import Progress, _area, _meets, _opened, _regions
+from gpuseg._jobs.count_slide import Progress, _area, _meets, _opened, _regions
+from gpuseg._shared.colour_histogram import ColourHistogram
 from gpuseg.cluster import Cluster, connect
 from gpuseg.io.label_pyramid import Box
 from gpuseg.io.regions import Region

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from gpuseg._half_planes import direction, separator, split_direction
-from gpuseg._hsi_parameters import Labels, Output, Parameters
+from gpuseg._shared.half_planes import direction, separator, split_direction
+from gpuseg._shared.hsi_parameters import Labels, Output, Parameters
 from gpuseg.typing import NumpyArray
 
 __all__ = [

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from gpuseg._count_box import Job, Part, shifted
-from gpuseg._hsi import WORDS, Output, Parameters, Rule, Tally, rule_for
+from gpuseg._jobs.count_box import Job, Part, shifted
+from gpuseg._shared.hsi import WORDS, Output, Parameters, Rule, Tally, rule_for
 from gpuseg.cluster import Cluster, Threads, connect
 from gpuseg.io.label_pyramid import Box, LabelPyramid
 from gpuseg.io.regions import Region, as_regions

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpuseg._region_moments import moments, moments_central, moments_hu, moments_normalized
-from gpuseg._region_rows import Rows
-from gpuseg._region_table import Request, Table
+from gpuseg._shared.region_moments import moments, moments_central, moments_hu, moments_normalized
+from gpuseg._shared.region_rows import Rows
+from gpuseg._shared.region_table import Request, Table
 from gpuseg.typing import NumpyArray
 
 # What scikit-image's `perimeter` and `perimeter_crofton` count each kind of pixel and of window.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpuseg._backend import implementation
-from gpuseg._hsi import WORDS, Rule
+from gpuseg._shared.hsi import WORDS, Rule
 from gpuseg.io.label_pyramid import Box, LabelPyramid
 from gpuseg.io.slides import OnError, Slide, Tile
 from gpuseg.typing import NumpyArray

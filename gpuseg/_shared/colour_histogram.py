@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from gpuseg._hsi import Output, Parameters, Tally, make_rule, pixel_area_mm2
+from gpuseg._backend import implementation
+from gpuseg._shared.hsi import Output, Parameters, Tally, make_rule, pixel_area_mm2
 from gpuseg.typing import NumpyArray
 
 _FORMAT = 1
@@ -90,11 +91,10 @@ class ColourHistogram:
 
     def __add__(self, other: ColourHistogram) -> ColourHistogram:
         """Histogram of both."""
-        from gpuseg._cpu.colour_histogram import merge
-
-        pair = merge((self.colours, self.counts), (other.colours, other.counts))
+        floor = implementation(self.colours, "colour_histogram")
+        colours, counts = floor.merge((self.colours, self.counts), (other.colours, other.counts))
         area = self.pixel_area_mm2 if self.pixel_area_mm2 == other.pixel_area_mm2 else None
-        return ColourHistogram(*pair, self.unreadable + other.unreadable, area)
+        return ColourHistogram(colours, counts, self.unreadable + other.unreadable, area)
 
     @property
     def pixels(self) -> int:
@@ -103,9 +103,9 @@ class ColourHistogram:
 
     def tally(self, params: Parameters, negative: Parameters | None = None) -> Tally:
         """Tally that counting the image itself would give."""
-        from gpuseg._cpu.colour_histogram import weigh
-
-        words = weigh(self.colours, self.counts, make_rule(params, negative))
+        words = implementation(self.colours, "colour_histogram").weigh(
+            self.colours, self.counts, make_rule(params, negative)
+        )
         return replace(Tally.from_ints(words.tolist()), unreadable=self.unreadable)
 
     def count(

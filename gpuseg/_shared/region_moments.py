@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gpuseg._region_rows import POWERS
-from gpuseg._region_table import Table
+from gpuseg._shared.region_rows import POWERS
+from gpuseg._shared.region_table import Table
 from gpuseg.typing import NumpyArray
 
 

@@ -142,7 +142,7 @@ class Output(NamedTuple):
 
     Examples
     --------
-    >>> from gpuseg._hsi import Tally, make_rule
+    >>> from gpuseg._shared.hsi import Tally, make_rule
     >>> Tally(weak=3, total=12, sum_weak=1530).to_output(make_rule(Parameters())).RatioWeakToPixels
     0.25
     """

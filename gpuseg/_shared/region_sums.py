@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpuseg._region_rows import LIMB_BITS
+from gpuseg._shared.region_rows import LIMB_BITS
 from gpuseg.typing import NumpyArray
 
 _LOW = np.int64((1 << LIMB_BITS) - 1)

@@ -1,0 +1,1 @@
+"""What all floors share: definitions, exact sums, and the rules by which rows become answers."""
