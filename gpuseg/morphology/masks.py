@@ -1,4 +1,4 @@
-"""Clean masks and label images of any size: small objects, small holes, all holes."""
+"""Small objects, small holes and all holes of masks and label images."""
 
 from __future__ import annotations
 
