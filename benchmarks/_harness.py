@@ -57,8 +57,9 @@ def row(
     unit: str = "px",
     goal: float | None = None,
     peak_mb: Mapping[str, float] | None = None,
+    measured_in: str = "s",
 ) -> Row:
-    """One line of results; `seconds` are medians by contestant, ours first."""
+    """One line of results; `seconds` (or what is measured instead) by contestant, ours first."""
     ours = next(iter(seconds))
     result: Row = {
         "name": name,
@@ -72,6 +73,8 @@ def row(
         result["unit"] = unit
     if goal is not None:
         result["goal"] = goal
+    if measured_in != "s":
+        result["measured_in"] = measured_in
     if peak_mb is not None:
         result["peak_mb"] = dict(peak_mb)
     return result

@@ -154,11 +154,12 @@ def _memory(side: int) -> Row:
     added = {who: peak - peaks["nothing"] for who, peak in peaks.items() if who != "nothing"}
     per_pixel = {who: mb * 2**20 / side**2 for who, mb in added.items()}
     return row(
-        "label random 50 %: bytes of memory per pixel (not seconds)",
+        "label random 50 %: memory a pixel, output included",
         per_pixel,
         size=f"{side}x{side}",
         repeats=1,
         peak_mb=added,
+        measured_in="B/px",
     )
 
 
@@ -204,7 +205,7 @@ def _chunked(shape: tuple[int, ...], chunk: int, connectivity: int, repeats: int
 
 def _against_dask_image(quick: bool) -> list[Row]:
     """Whole processes, one run each: dask-image takes minutes."""
-    sizes = [((256, 256), 64)] if quick else [((16384, 16384), 2048), ((512,) * 3, 128)]
+    sizes = [((256, 256), 64)] if quick else [((16384, 16384), 2048), ((1024,) * 3, 256)]
     rows = []
     for shape, chunk in sizes:
         image = _tiled(shape)

@@ -1,8 +1,8 @@
 """Run the benchmarks and write their results: `python -m benchmarks.run [NAME ...] [--quick]`.
 
 Each `bench_<noun>.py` has `run(quick) -> list of rows` (see `_harness`). Results go to
-`benchmarks/results/cpu.json`, a row replacing the earlier one of the same name and size, and the
-README's table is written anew from that file, losses included.
+`benchmarks/results/cpu.json`, a row replacing the earlier one of the same name and size; `cpu.md`
+and the README's table are written anew from that file, losses included.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from benchmarks._harness import Row
 
 _HERE = Path(__file__).parent
 _RESULTS = _HERE / "results" / "cpu.json"
+_TABLE = _HERE / "results" / "cpu.md"
 _README = _HERE.parent / "README.md"
 _BEGIN, _END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 _PEERS = (
@@ -52,24 +53,33 @@ def machine() -> dict[str, str]:
     return found
 
 
-def table(results: dict[str, Any]) -> str:
-    """Markdown table of all rows: every peer, wins and losses alike."""
+def table(results: dict[str, Any], *, whole: bool = True) -> str:
+    """Markdown table: of every row all peers, or only the one that does best; losses included."""
     info = results["machine"]
     lines = [
         f"Medians on {info['cores']} cores of {info['processor']}; each line was measured side by "
-        "side in one run, equal answers checked first. Ratio above 1: gpuseg is faster.",
+        "side in one run, equal answers checked first. Ratio above 1: gpuseg is faster."
+        + ("" if whole else " The fastest peer of each: [all of them](benchmarks/results/cpu.md)."),
         "",
         "| what | size | gpuseg | peer | its time | ratio |",
         "|---|---|---:|---|---:|---:|",
     ]
     for row in results["rows"]:
         ours = next(iter(row["seconds"]))
-        for peer, ratio in row["ratio"].items():
+        peers = sorted(row["ratio"].items(), key=lambda pair: pair[1])
+        if whole and not peers:
+            lines.append(f"| {row['name']} | {row['size']} | {_shown(row, ours)} | | | |")
+        for peer, ratio in peers if whole else peers[:1]:
             lines.append(
-                f"| {row['name']} | {row['size']} | {_time(row['seconds'][ours])} | {peer} "
-                f"| {_time(row['seconds'][peer])} | {ratio:.{1 if ratio >= 10 else 2}f} |"
+                f"| {row['name']} | {row['size']} | {_shown(row, ours)} | {peer} "
+                f"| {_shown(row, peer)} | {ratio:.{1 if ratio >= 10 else 2}f} |"
             )
     return "\n".join(lines)
+
+
+def _shown(row: Row, who: str) -> str:
+    value, unit = row["seconds"][who], row.get("measured_in", "s")
+    return _time(value) if unit == "s" else f"{value:.3g} {unit}"
 
 
 def _time(seconds: float) -> str:
@@ -83,7 +93,9 @@ def write_readme(results: dict[str, Any]) -> None:
     text = _README.read_text(encoding="utf-8")
     head, _, rest = text.partition(_BEGIN)
     _, _, tail = rest.partition(_END)
-    _README.write_text(f"{head}{_BEGIN}\n{table(results)}\n{_END}{tail}", encoding="utf-8")
+    short = table(results, whole=False)
+    _README.write_text(f"{head}{_BEGIN}\n{short}\n{_END}{tail}", encoding="utf-8")
+    _TABLE.write_text(f"# Results on CPUs\n\n{table(results)}\n", encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> None:
