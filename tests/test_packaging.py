@@ -25,6 +25,7 @@ CONDA_NAMES = {
     "nvidia-cuda-cccl": "cuda-cccl",
     "cupy-cuda13x": "cupy",
     "cucim-cu13": "cucim",
+    "xxhash": "python-xxhash",
 }
 # conda packages whose least version is counted otherwise than on PyPI.
 OTHER_VERSIONS = {"openslide"}
