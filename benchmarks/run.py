@@ -79,7 +79,9 @@ def table(results: dict[str, Any], *, whole: bool = True) -> str:
 
 def _shown(row: Row, who: str) -> str:
     value, unit = row["seconds"][who], row.get("measured_in", "s")
-    return _time(value) if unit == "s" else f"{value:.3g} {unit}"
+    shown = _time(value) if unit == "s" else f"{value:.3g} {unit}"
+    peak = row.get("peak_mb", {}).get(who)
+    return shown if peak is None else f"{shown}, {peak:.0f} MB"
 
 
 def _time(seconds: float) -> str:
