@@ -5,6 +5,7 @@ from typing import Any
 
 # Imported on first use: `import gpuseg` itself touches neither cupy, dask nor numba.
 _SUBMODULES = (
+    "atlas",
     "cluster",
     "io",
     "measure",
