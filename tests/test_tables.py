@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -136,3 +137,32 @@ def test_replacing_keeps_the_suffix_that_writers_go_by(tmp_path: Path):
         part.write_bytes(b"1")
         assert not (tmp_path / "x.png").exists()
     assert (tmp_path / "x.png").read_bytes() == b"1"
+
+
+def table_of_arrays():
+    return {
+        "name": np.array(["a", "b,c"]),
+        "count": np.array([1, 2**60]),
+        "share": np.array([0.1, np.nan]),
+        "kept": np.array([True, False]),
+    }
+
+
+def test_columns_as_csv_and_json():
+    text = table_bytes(table_of_arrays(), ".csv").decode()
+    assert text == 'name,count,share,kept\na,1,0.1,True\n"b,c",1152921504606846976,nan,False\n'
+    rows = json.loads(table_bytes(table_of_arrays(), ".json"))
+    assert rows[1] == {"name": "b,c", "count": 2**60, "share": None, "kept": False}
+
+
+def test_columns_as_parquet(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    write_table(tmp_path / "a.parquet", table_of_arrays())
+    found = pandas.read_parquet(tmp_path / "a.parquet")
+    for name, column in table_of_arrays().items():
+        np.testing.assert_array_equal(found[name].to_numpy(), column)
+
+
+def test_columns_of_several_lengths():
+    with pytest.raises(ValueError, match="must have one length, got {'a': 1, 'b': 2}"):
+        table_bytes({"a": np.zeros(1), "b": np.zeros(2)}, ".csv")

@@ -12,8 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from gpuseg.typing import NumpyArray
+
 Value = str | int | float | bool | None
 Row = Mapping[str, Value]
+Columns = Mapping[str, NumpyArray]
 
 SUFFIXES = (".csv", ".json", ".parquet")
 
@@ -85,16 +88,17 @@ def columns(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def table_bytes(rows: Sequence[Row], suffix: str) -> bytes:
-    """Rows as the content of a file.
+def table_bytes(rows: Sequence[Row] | Columns, suffix: str) -> bytes:
+    """Rows, or columns of one length, as the content of a file.
 
     Integers and floats are written so that they read back as the same numbers; a missing value
     is an empty field, `null` or a Parquet null, and so is a float that is not finite in JSON.
 
     Parameters
     ----------
-    rows : sequence of mappings
-        Column name to str, int, float, bool or None. Rows may lack columns.
+    rows : sequence of mappings, or mapping of arrays
+        Column name to str, int, float, bool or None; rows may lack columns. Or column name to a
+        1-D array.
     suffix : {".csv", ".json", ".parquet"}
 
     Returns
@@ -107,6 +111,8 @@ def table_bytes(rows: Sequence[Row], suffix: str) -> bytes:
     slide,positive
     a.svs,0.1
     """
+    if isinstance(rows, Mapping):
+        return _columns_bytes(rows, suffix)
     names = columns(rows)
     if suffix == ".csv":
         text = io.StringIO(newline="")
@@ -125,6 +131,30 @@ def table_bytes(rows: Sequence[Row], suffix: str) -> bytes:
     return buffer.getvalue()
 
 
+def _columns_bytes(table: Columns, suffix: str) -> bytes:
+    """As `table_bytes`, without a mapping for each row: a table of cells has millions."""
+    lengths = {name: len(column) for name, column in table.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"columns of a table must have one length, got {lengths}")
+    lists = [column.tolist() for column in table.values()] if suffix != ".parquet" else []
+    if suffix == ".csv":
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(table)
+        writer.writerows(zip(*lists, strict=True))
+        return text.getvalue().encode()
+    if suffix == ".json":
+        return _json(
+            [dict(zip(table, row, strict=True)) for row in zip(*lists, strict=True)]
+        ).encode()
+    import pyarrow
+    import pyarrow.parquet
+
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(dict(table)), buffer)
+    return buffer.getvalue()
+
+
 def _json(rows: Sequence[Row]) -> str:
     """Array of objects, one row a line: it diffs, and any JSON reader takes it."""
 
@@ -138,8 +168,8 @@ def _json(rows: Sequence[Row]) -> str:
     return "[\n" + ",\n".join(lines) + "\n]\n"
 
 
-def write_table(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
-    """Write rows as CSV, JSON (an array of objects) or Parquet, by the name's suffix.
+def write_table(path: str | os.PathLike[str], rows: Sequence[Row] | Columns) -> None:
+    """Write rows or columns as CSV, JSON (an array of objects) or Parquet, by the name's suffix.
 
     The table appears under its name when it is whole: a crash leaves the former one.
 
@@ -147,8 +177,9 @@ def write_table(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
     ----------
     path : str or path
         Ends in `.csv`, `.json` or `.parquet`.
-    rows : sequence of mappings
-        Column name to str, int, float, bool or None.
+    rows : sequence of mappings, or mapping of arrays
+        Column name to str, int, float, bool or None; or column name to a 1-D array, such as
+        `gpuseg.measure.regionprops_table` gives them.
 
     Raises
     ------
