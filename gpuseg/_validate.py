@@ -113,3 +113,25 @@ def check_background(value: object) -> int:
     if isinstance(value, bool | np.bool | int | np.integer):
         return int(value)
     raise TypeError(f"background must be an integer, got {value!r}")
+
+
+def check_grey(image: Array) -> None:
+    """Refuse what has no grey values.
+
+    Raises
+    ------
+    TypeError
+        If it is no NumPy, CuPy or Dask array, or of neither integers nor floats.
+    ValueError
+        If it is empty, or looks like RGB or RGBA.
+    """
+    floor(image)
+    if image.dtype.kind not in "iuf":
+        raise TypeError(f"image must be integer or floating, got {image.dtype}")
+    if image.size == 0:
+        raise ValueError(f"image must have pixels, got shape {tuple(image.shape)}")
+    if image.ndim > 2 and image.shape[-1] in (3, 4):
+        raise ValueError(
+            f"image must be grey, got shape {tuple(image.shape)}, which looks like RGB: take "
+            "gpuseg.color.rgb2gray(image) or one channel, image[..., 0]"
+        )

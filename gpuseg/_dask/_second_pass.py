@@ -18,10 +18,15 @@ from dask.highlevelgraph import HighLevelGraph
 from gpuseg.typing import Array
 
 
-def again(image: Array, after: str, graph: HighLevelGraph, seed: str) -> Array:
+def apart(image: Array, seed: str) -> Array:
+    """The same array from a copy of its graph: what reads it holds no block for who reads this."""
+    return again(image, None, HighLevelGraph({}, {}), seed)
+
+
+def again(image: Array, after: str | None, graph: HighLevelGraph, seed: str) -> Array:
     """The same array from a copy of its graph, none of whose tasks runs before the key `after`.
 
-    `after` is the name of a layer of `graph`, and the one key in it.
+    `after` is the name of a layer of `graph`, and the one key in it; None waits for nothing.
     """
     keys = image.dask.get_all_external_keys()
     layers: dict[str, Mapping[Any, Any]] = dict(graph.layers)
@@ -37,23 +42,29 @@ def again(image: Array, after: str, graph: HighLevelGraph, seed: str) -> Array:
             }
             bound = True
         dependencies[copied] = {clone_key(other, seed) for other in image.dask.dependencies[name]}
-        if bound:
+        if bound and after is not None:
             dependencies[copied].add(after)
     whole = HighLevelGraph(layers, dependencies)
     return da.Array(whole, clone_key(image.name, seed), chunks=image.chunks, meta=image._meta)
 
 
-def _copied(key: Any, task: Any, keys: set[Any], after: str, seed: str) -> Any:
+def _copied(key: Any, task: Any, keys: set[Any], after: str | None, seed: str) -> Any:
     """A task with the keys of the copy, made to wait if it waits for nothing else."""
     new_key = clone_key(key, seed)
     if isinstance(task, GraphNode):
         needed = {other: clone_key(other, seed) for other in task.dependencies if other in keys}
         new = task.substitute(needed, key=new_key)
-        leaf = not needed and not isinstance(task, DataNode)
+        leaf = after is not None and not needed and not isinstance(task, DataNode)
         return Task(new_key, _first, new, TaskRef(after)) if leaf else new
     found: list[Any] = []
     new = _replaced(task, keys, seed, found)
-    leaf = not found and isinstance(task, tuple) and len(task) > 0 and callable(task[0])
+    leaf = (
+        after is not None
+        and not found
+        and isinstance(task, tuple)
+        and len(task) > 0
+        and callable(task[0])
+    )
     return (_first, new, after) if leaf else new
 
 

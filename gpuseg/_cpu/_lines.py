@@ -1,0 +1,103 @@
+"""Symmetric filters along lines, in SciPy's order of additions, so with its results.
+
+SciPy takes lines one by one; here rows are added to rows, which the compiler turns into vectors.
+The outermost weights come first, as there: rounding depends on it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpuseg._cpu._jit import jit
+from gpuseg.typing import NumpyArray
+
+# Doubles that are summed at a time; they and what is added stay in the first-level cache.
+_BLOCK = 1024
+
+_PAD = {"reflect": "symmetric", "nearest": "edge", "mirror": "reflect", "wrap": "wrap"}
+
+
+def positions(size: int, radius: int, mode: str) -> NumpyArray:
+    """Where along an axis to read for positions -radius to size + radius - 1; -1: nowhere."""
+    inside = np.arange(size)
+    if mode == "constant":
+        return np.pad(inside, radius, constant_values=-1)
+    return np.pad(inside, radius, mode=_PAD[mode])  # type: ignore[call-overload]
+
+
+@jit
+def along_rows(source: Any, weights: Any, table: Any, cval: float, out: Any) -> None:
+    """Filter the middle axis of three."""
+    outer, size, inner = source.shape
+    radius = weights.size - 1
+    total = np.empty(_BLOCK, np.float64)
+    for o in range(outer):
+        for i in range(size):
+            for first in range(0, inner, _BLOCK):
+                n = min(_BLOCK, inner - first)
+                _sum_rows(source[o], weights, table, cval, i + radius, first, n, total)
+                for x in range(n):
+                    out[o, i, first + x] = total[x]
+
+
+@jit
+def along_both(
+    source: Any,
+    weights: Any,
+    table: Any,
+    row_weights: Any,
+    row_table: Any,
+    cval: float,
+    out: Any,
+) -> None:
+    """Filter the middle axis of three, then the last one, whose rows stay in the cache."""
+    outer, size, inner = source.shape
+    radius, row_radius = weights.size - 1, row_weights.size - 1
+    total = np.empty(inner, np.float64)
+    row = np.empty(inner, source.dtype)
+    line = np.empty(inner + 2 * row_radius, np.float64)
+    for o in range(outer):
+        for i in range(size):
+            _sum_rows(source[o], weights, table, cval, i + radius, 0, inner, total)
+            # SciPy rounds to the type of the image after each axis.
+            for x in range(inner):
+                row[x] = total[x]
+            for x in range(row_radius):
+                at = row_table[x]
+                line[x] = row[at] if at >= 0 else cval
+                at = row_table[inner + row_radius + x]
+                line[inner + row_radius + x] = row[at] if at >= 0 else cval
+            for x in range(inner):
+                line[row_radius + x] = row[x]
+            for x in range(inner):
+                total[x] = line[row_radius + x] * row_weights[0]
+            for k in range(row_radius, 0, -1):
+                weight, before, after = row_weights[k], row_radius - k, row_radius + k
+                for x in range(inner):
+                    total[x] += (line[before + x] + line[after + x]) * weight
+            for x in range(inner):
+                out[o, i, x] = total[x]
+
+
+@jit(forceinline=True)
+def _sum_rows(
+    plane: Any, weights: Any, table: Any, cval: float, at: int, first: int, n: int, total: Any
+) -> None:
+    """Weighted sum of the rows around position `at` of the table, from column `first` on."""
+    here = table[at]
+    for x in range(n):
+        total[x] = plane[here, first + x] * weights[0]
+    for k in range(weights.size - 1, 0, -1):
+        weight, before, after = weights[k], table[at - k], table[at + k]
+        if before >= 0 and after >= 0:
+            for x in range(n):
+                total[x] += (
+                    np.float64(plane[before, first + x]) + np.float64(plane[after, first + x])
+                ) * weight
+            continue
+        for x in range(n):
+            one = np.float64(plane[before, first + x]) if before >= 0 else cval
+            other = np.float64(plane[after, first + x]) if after >= 0 else cval
+            total[x] += (one + other) * weight

@@ -1,0 +1,226 @@
+"""Filters against scikit-image and SciPy, however the array is cut."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+from skimage import filters as skimage_filters
+
+from conftest import to_numpy
+from gpuseg import filters
+from gpuseg._backend import limit_threads
+from gpuseg._cpu import windows
+
+MODES = ["reflect", "constant", "nearest", "mirror", "wrap"]
+
+
+def image_of(shape=(40, 53), dtype=np.float64, seed=0):
+    values = np.random.default_rng(seed).random(shape)
+    if np.dtype(dtype).kind in "iu":
+        return (values * min(60_000, np.iinfo(dtype).max)).astype(dtype)
+    return values.astype(dtype)
+
+
+def same_everywhere(function, image, **options):
+    """The answer, which must not depend on chunks or threads, bit for bit."""
+    whole = function(image, **options)
+    for chunks in (7, tuple(max(1, size // 2 + 1) for size in image.shape)):
+        cut = function(da.from_array(image, chunks=chunks), **options)
+        assert cut.dtype == whole.dtype
+        assert cut.shape == image.shape
+        assert cut.chunks == da.from_array(image, chunks=chunks).chunks
+        np.testing.assert_array_equal(cut.compute(), whole)
+    return whole
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("shape", "sigma"), [((40, 53), 1.3), ((40, 53), (0, 2)), ((40, 53), (3, 0)), ((9, 14, 17), 1)]
+)
+def test_gaussian(mode, shape, sigma):
+    image = image_of(shape)
+    found = same_everywhere(filters.gaussian, image, sigma=sigma, mode=mode, cval=0.3)
+    expected = skimage_filters.gaussian(image, sigma=sigma, mode=mode, cval=0.3)
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.uint16, np.float16, np.float32])
+@pytest.mark.parametrize("preserve_range", [False, True])
+def test_gaussian_of_types(dtype, preserve_range):
+    image = image_of(dtype=np.uint8).astype(dtype)
+    found = filters.gaussian(image, 1, preserve_range=preserve_range)
+    expected = skimage_filters.gaussian(image, 1, preserve_range=preserve_range)
+    assert found.dtype == expected.dtype
+    rtol = 1e-6 if found.dtype == np.float32 else 1e-14
+    np.testing.assert_allclose(found, expected, rtol=rtol)
+    assert not np.shares_memory(filters.gaussian(image, 0), image)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "nearest", "wrap"])
+@pytest.mark.parametrize("sigma", [(12, 30), (3, 20), (40, 1), (0, 9)])
+def test_wide_gaussian(mode, sigma):
+    """Where the window is wider than the image, with cosines or sums, or both on different axes."""
+    image = image_of((60, 45))
+    found = same_everywhere(filters.gaussian, image, sigma=sigma, mode=mode)
+    expected = skimage_filters.gaussian(image, sigma=sigma, mode=mode)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_wide_gaussian_of_volume_and_line():
+    volume = image_of((20, 31, 16), np.float32)
+    found = same_everywhere(filters.gaussian, volume, sigma=(0.7, 11, 9), mode="reflect")
+    expected = skimage_filters.gaussian(volume, sigma=(0.7, 11, 9), mode="reflect")
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    line = image_of((200,))
+    found = same_everywhere(filters.gaussian, line, sigma=15, mode="reflect")
+    np.testing.assert_allclose(found, ndimage.gaussian_filter(line, 15), rtol=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.integers(1, 16), min_size=1, max_size=3),
+    st.floats(0, 10),
+    st.sampled_from(MODES),
+    st.integers(4, 9),
+    st.sampled_from([np.float32, np.float64, np.uint16]),
+)
+def test_gaussian_in_any_shape(shape, sigma, mode, chunk, dtype):
+    image = image_of(shape, dtype)
+    options = {"sigma": sigma, "mode": mode, "preserve_range": True}
+    whole = filters.gaussian(image, **options)
+    expected = skimage_filters.gaussian(image, **options)
+    scale = float(image.max()) or 1.0
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(whole, expected, atol=tolerance * scale, rtol=tolerance)
+    cut = filters.gaussian(da.from_array(image, chunks=chunk), **options)
+    np.testing.assert_array_equal(cut.compute(), whole)
+
+
+def test_cosines_keep_zero_and_constants():
+    """`image > threshold` where both are 0 must not be decided by rounding."""
+    image = np.zeros((300, 200))
+    image[:3, :3] = 1000.0
+    found = filters.gaussian(image, (10, 12), mode="reflect")
+    expected = ndimage.gaussian_filter(image, (10, 12))
+    assert not ((found < 0) | ((found != 0) & (found < 1e-300))).any()
+    np.testing.assert_allclose(found, expected, atol=1e-12 * 1000)
+    assert (found[expected == 0] >= 0).all()
+    constant = np.full((64, 80), 0.1)
+    np.testing.assert_array_equal(filters.gaussian(constant, 20, mode="reflect"), constant)
+
+
+def test_cosines_refuse_nan(container):
+    image = image_of((80, 70))
+    image[3, 4] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        to_numpy(filters.gaussian(container(image), 20, mode="reflect"))
+
+
+def test_nan_spreads_as_in_scipy(container):
+    image = image_of()
+    image[20, 30] = np.nan
+    found = to_numpy(filters.gaussian(container(image), 1))
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(ndimage.gaussian_filter(image, 1)))
+
+
+def test_gaussian_of_channels(container):
+    image = image_of((20, 21, 3), np.uint8)
+    for channel_axis in (2, -1):
+        found = to_numpy(filters.gaussian(container(image), 1.5, channel_axis=channel_axis))
+        expected = skimage_filters.gaussian(image, 1.5, channel_axis=channel_axis)
+        np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+def test_gaussian_of_odd_memory(rng):
+    image = rng.random((50, 60))
+    for view in (image.T, image[::-1, ::2], np.asfortranarray(image), image.astype(">f8")):
+        kept = view.copy()
+        np.testing.assert_allclose(
+            filters.gaussian(view, 2), ndimage.gaussian_filter(view, 2, mode="nearest"), rtol=1e-13
+        )
+        np.testing.assert_array_equal(view, kept)
+    image.flags.writeable = False
+    filters.gaussian(image, 2)
+    empty = np.empty((0, 5))
+    assert filters.gaussian(empty, 1).shape == (0, 5)
+    assert filters.gaussian(da.from_array(empty), 1).compute().shape == (0, 5)
+
+
+def test_threads_do_not_change_the_answer(monkeypatch):
+    monkeypatch.setattr(windows, "_STRIP_PIXELS", 500)
+    image = image_of((120, 90))
+    stack = image_of((12, 30, 40), np.uint16)
+    for mode in MODES:
+        with limit_threads(1):
+            alone = filters.gaussian(image, 1, mode=mode)
+        monkeypatch.setenv("GPUSEG_NUM_THREADS", "3")
+        np.testing.assert_array_equal(filters.gaussian(image, 1, mode=mode), alone)
+    frames = filters.gaussian(stack, (0, 9, 2), mode="reflect")
+    for frame, found in zip(stack, frames, strict=True):
+        np.testing.assert_array_equal(filters.gaussian(frame, (9, 2), mode="reflect"), found)
+
+
+@pytest.mark.parametrize("high", [None, 3, (2, 4)])
+def test_difference_of_gaussians(high, container):
+    image = image_of(dtype=np.uint16)
+    found = to_numpy(filters.difference_of_gaussians(container(image), 1.2, high))
+    expected = skimage_filters.difference_of_gaussians(image, 1.2, high)
+    np.testing.assert_allclose(found, expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("footprint", [None, np.ones((1, 4)), np.eye(5)])
+def test_median(mode, footprint):
+    for dtype in (np.uint8, np.float64):
+        image = image_of((30, 31), dtype)
+        found = same_everywhere(filters.median, image, footprint=footprint, mode=mode)
+        np.testing.assert_array_equal(
+            found, skimage_filters.median(image, footprint, mode=mode), strict=True
+        )
+
+
+@pytest.mark.parametrize("name", ["sobel", "prewitt"])
+@pytest.mark.parametrize("axis", [None, 0, (0, 1)])
+def test_edges(name, axis):
+    for dtype in (np.uint8, np.float32):
+        image = image_of((25, 30), dtype)
+        found = same_everywhere(getattr(filters, name), image, axis=axis)
+        expected = getattr(skimage_filters, name)(image, axis=axis)
+        np.testing.assert_array_equal(found, expected, strict=True)
+
+
+def test_laplace():
+    image = image_of((25, 30), np.uint8)
+    for ksize in (3, 5):
+        found = same_everywhere(filters.laplace, image, ksize=ksize)
+        np.testing.assert_array_equal(found, skimage_filters.laplace(image, ksize), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda x: filters.gaussian(x, -1), ValueError, "negative, got -1"),
+        (lambda x: filters.gaussian(x, (1, 2, 3)), ValueError, r"2 axes, got \(1, 2, 3\)"),
+        (lambda x: filters.gaussian(x, 1, mode="odd"), ValueError, "got 'odd'"),
+        (lambda x: filters.gaussian(x, 1, channel_axis=5), ValueError, "got 5"),
+        (lambda x: filters.gaussian(x.astype(complex)), TypeError, "complex128"),
+        (lambda x: filters.gaussian([1, 2]), TypeError, "list"),
+        (lambda x: filters.difference_of_gaussians(x, 2, 1), ValueError, "1 < 2"),
+        (lambda x: filters.median(x, np.ones(3)), ValueError, "2 axes"),
+        (lambda x: filters.median(x, np.zeros((3, 3))), ValueError, "a pixel"),
+        (lambda x: filters.sobel(x, mode="odd"), ValueError, "got 'odd'"),
+    ],
+)
+def test_bad_arguments(call, error, match):
+    with pytest.raises(error, match=match):
+        call(image_of((5, 6)))
+
+
+def test_unknown_chunks_are_refused():
+    image = da.from_array(image_of())
+    with pytest.raises(ValueError, match="compute_chunk_sizes"):
+        filters.gaussian(image[image[:, 0] > 0.5], 1)
