@@ -164,5 +164,5 @@ def test_columns_as_parquet(tmp_path):
 
 
 def test_columns_of_several_lengths():
-    with pytest.raises(ValueError, match="must have one length, got {'a': 1, 'b': 2}"):
+    with pytest.raises(ValueError, match=r"must have one length, got \{'a': 1, 'b': 2\}"):
         table_bytes({"a": np.zeros(1), "b": np.zeros(2)}, ".csv")
