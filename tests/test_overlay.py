@@ -7,14 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from gpuseg.report._sheet import _round_length, drawable, fit, font
 from gpuseg.report.coverage import Coverage, squares
 from gpuseg.report.overlay import (
     COLOURS,
     NAMES,
-    _drawable,
-    _fit,
-    _font,
-    _round_length,
     blend,
     percent,
     picture,
@@ -155,14 +152,14 @@ def test_picture_needs_the_total():
 
 
 def test_text_uses_only_what_the_font_has():
-    assert _drawable("2220 × 2967, 0.5 µm") == "2220 x 2967, 0.5 um"
-    assert _drawable("😐.svs") == "?.svs"
-    assert _drawable("Tümor 1") == "Tumor 1"
+    assert drawable("2220 × 2967, 0.5 µm") == "2220 x 2967, 0.5 um"
+    assert drawable("😐.svs") == "?.svs"
+    assert drawable("Tümor 1") == "Tumor 1"
 
 
 def test_long_names_keep_their_ends():
-    shortened = _fit("a-very-long-folder-name/slide-0042.svs", 150, 16)
-    assert _font(16).getlength(shortened) <= 150
+    shortened = fit("a-very-long-folder-name/slide-0042.svs", 150, 16)
+    assert font(16).getlength(shortened) <= 150
     assert "..." in shortened
     assert shortened[0] == "a"
     assert shortened.endswith(".svs")

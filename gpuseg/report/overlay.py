@@ -1,16 +1,14 @@
-"""A picture of what was counted: the slide beside the slide with its classes in colour.
-
-Pillow draws it; it comes with scikit-image, and a text of its own at any size with it.
-"""
+"""A picture of what was counted: the slide beside the slide with its classes in colour."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gpuseg.report._sheet import INK, font, scale_bar, sheet
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,10 +20,8 @@ __all__ = ["COLOURS", "NAMES", "blend", "percent", "picture"]
 NAMES = ("weak", "plain", "strong")
 COLOURS = ((255, 214, 64), (250, 128, 30), (200, 12, 40))
 
-_INK, _PAPER, _FAINT = (28, 30, 34), (255, 255, 255), (118, 122, 130)
-_OUTLINE, _BORDER = (0, 92, 190), (205, 208, 214)
+_OUTLINE = (0, 92, 190)
 _SPACE = 3.0  # a legend entry's swatch and distances, in letter heights
-_SPELLED = {"×": "x", "µ": "u", "μ": "u", "≥": ">=", "≤": "<=", "–": "-", "—": "-"}
 
 
 def blend(
@@ -127,7 +123,7 @@ def picture(
     panels = [p.resize((width * enlarge, height * enlarge), Image.Resampling.BOX) for p in panels]
     if mpp is not None:
         for panel in panels:
-            _scale_bar(panel, mpp / enlarge)
+            scale_bar(panel, mpp / enlarge)
     return _page(panels, counts, title, subtitle)
 
 
@@ -142,61 +138,21 @@ def _outlined(pixels: NDArray[np.uint8], outlines: Sequence[NDArray[np.float64]]
     return panel
 
 
-def _scale_bar(panel: Image.Image, mpp: float) -> None:
-    """Draw a bar of a round length, about a fifth of the panel, in its lower right corner."""
-    from PIL import ImageDraw
-
-    length = _round_length(panel.width * mpp / 4)
-    pixels = round(length / mpp)
-    text = _drawable(f"{length:g} µm" if length < 1000 else f"{length / 1000:g} mm")
-    draw = ImageDraw.Draw(panel)
-    font = _font(max(12, panel.width // 40))
-    margin = max(8, panel.width // 50)
-    right, bottom = panel.width - margin, panel.height - margin
-    box = draw.textbbox((0, 0), text, font)
-    wide = max(pixels, box[2] - box[0])
-    top = bottom - (box[3] - box[1]) - 14
-    draw.rectangle((right - wide - 8, top - 4, right + 8, bottom + 6), fill=_PAPER)
-    draw.rectangle((right - pixels, bottom - 2, right, bottom + 1), fill=_INK)
-    draw.text((right - pixels / 2, bottom - 6), text, fill=_INK, font=font, anchor="ms")
-
-
-def _round_length(most: float) -> float:
-    """Largest of 1, 2 and 5 times a power of ten that is at most `most`."""
-    power = 10.0 ** np.floor(np.log10(most))
-    # 0.5 too: the logarithm of a number just below a power of ten is rounded up to it.
-    return float(max(step * power for step in (0.5, 1, 2, 5) if step * power <= most))
-
-
 def _page(
     panels: Sequence[Image.Image], counts: Mapping[str, int], title: str, subtitle: str
 ) -> Image.Image:
-    """Panels side by side, or one above the other if they are wide, between title and legend."""
-    from PIL import Image, ImageDraw
+    """Panels with their legend below."""
+    entries = _entries(counts)
+    lines: list[list[_Entry]] = []
 
-    wide = panels[0].width > 1.6 * panels[0].height
-    gap = max(10, max(panels[0].size) // 60)
-    across = panels[0].width * (1 if wide else 2) + gap * (2 if wide else 3)
-    size = max(13, min(44, across // 52))
-    room = across - 2 * gap
-    legend = _flow(_entries(counts), room, size)
-    head = round(3.4 * size) + gap
-    down = panels[0].height * (2 if wide else 1) + gap * (1 if wide else 0)
-    foot = round((1.4 + 1.7 * len(legend)) * size) + 2 * gap
-    page = Image.new("RGB", (across, head + down + foot), _PAPER)
-    draw = ImageDraw.Draw(page)
-    draw.text((gap, gap), _fit(title, room, 1.3 * size), fill=_INK, font=_font(1.3 * size))
-    draw.text((gap, gap + 1.8 * size), _fit(subtitle, room, size), fill=_FAINT, font=_font(size))
-    x, y = gap, head
-    for panel in panels:
-        page.paste(panel, (x, y))
-        # A border: slides are white at their edges, and so is the page.
-        draw.rectangle((x - 1, y - 1, x + panel.width, y + panel.height), outline=_BORDER)
-        x, y = (x, y + panel.height + gap) if wide else (x + panel.width + gap, y)
-    top = head + down + gap
-    _bar(draw, (gap, top, across - gap, top + size), counts)
-    _legend(draw, legend, (gap, round(top + 1.7 * size)), size)
-    return page
+    def foot(room: int, size: int) -> float:
+        lines.extend(_flow(entries, room, size))
+        return (1.4 + 1.7 * len(lines)) * size
+
+    page = sheet(panels, title, subtitle, foot)
+    _bar(page.draw, (page.left, page.top, page.right, page.top + page.size), counts)
+    _legend(page.draw, lines, (page.left, round(page.top + 1.7 * page.size)), page.size)
+    return page.image
 
 
 def _bar(draw: Any, box: tuple[int, int, int, int], counts: Mapping[str, int]) -> None:
@@ -227,11 +183,11 @@ def _entries(counts: Mapping[str, int]) -> list[_Entry]:
 
 def _flow(entries: Sequence[_Entry], room: int, size: int) -> list[list[_Entry]]:
     """Lines of entries, each line as long as the room allows."""
-    font = _font(size)
+    letters = font(size)
     lines: list[list[_Entry]] = [[]]
     left = float(room)
     for entry in entries:
-        wide = font.getlength(entry[0]) + _SPACE * size
+        wide = letters.getlength(entry[0]) + _SPACE * size
         if lines[-1] and wide > left:
             lines.append([])
             left = room
@@ -241,15 +197,15 @@ def _flow(entries: Sequence[_Entry], room: int, size: int) -> list[list[_Entry]]
 
 
 def _legend(draw: Any, lines: list[list[_Entry]], place: tuple[int, int], size: int) -> None:
-    font = _font(size)
+    letters = font(size)
     for row, line in enumerate(lines):
         x, y = float(place[0]), place[1] + 1.7 * size * row
         for text, colour in line:
             if colour is not None:
                 draw.rectangle((x, y, x + size, y + size), fill=colour)
                 x += 1.4 * size
-            draw.text((x, y + 0.5 * size), text, fill=_INK, font=font, anchor="lm")
-            x += font.getlength(text) + (_SPACE - 1.4) * size
+            draw.text((x, y + 0.5 * size), text, fill=INK, font=letters, anchor="lm")
+            x += letters.getlength(text) + (_SPACE - 1.4) * size
 
 
 def percent(count: int, total: int) -> str:
@@ -268,39 +224,3 @@ def percent(count: int, total: int) -> str:
     if share > 99.9:
         return ">99.9 %"
     return f"{share:.1f} %" if share >= 10 else f"{float(f'{share:.3g}'):g} %"
-
-
-def _font(size: float) -> Any:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size=round(size))
-
-
-def _drawable(text: str) -> str:
-    """Text with every character that Pillow's own font lacks spelled otherwise, or as `?`.
-
-    That font has hardly more than ASCII, but it is there on every machine.
-    """
-    font = _font(20)
-    lacking = bytes(font.getmask("\uffff"))
-
-    def has(character: str) -> bool:
-        return character.isspace() or bytes(font.getmask(character)) != lacking
-
-    def spelled(character: str) -> str:
-        base = unicodedata.normalize("NFKD", character)[0]
-        return _SPELLED.get(character, base if has(base) else "?")
-
-    return "".join(c if has(c) else spelled(c) for c in text)
-
-
-def _fit(text: str, room: int, size: float) -> str:
-    """Text shortened in its middle until it is no wider than `room`."""
-    font = _font(size)
-    text = kept = _drawable(text)
-    cut = 0
-    while font.getlength(kept) > room and cut < len(text) - 4:
-        cut += 1
-        middle = (len(text) - cut) // 2
-        kept = f"{text[:middle]}...{text[middle + cut :]}"
-    return kept
