@@ -40,6 +40,7 @@ TESTS = {
     "scan": ("test_label_cuda.py",),
     "hsi": ("test_hsi_cuda.py", "test_hsi.py"),
     "colour_histogram": ("test_colour_histogram.py",),
+    "edt": ("test_edt.py",),
     "regionprops": ("test_regionprops_cuda.py",),
     "regionprops_windows": ("test_regionprops_cuda.py",),
     "region_rows": ("test_regionprops_cuda.py",),

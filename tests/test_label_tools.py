@@ -269,7 +269,7 @@ def test_no_kernels(xp):
     if xp is np:
         pytest.skip("for devices")
     with pytest.raises(TypeError, match=r"not implemented for CuPy arrays; .*\.get\(\)"):
-        segmentation.expand_labels(xp.asarray(objects()))
+        segmentation.find_boundaries(xp.asarray(objects()))
 
 
 def test_real_nuclei(test_data):

@@ -1,11 +1,8 @@
-"""Tools on label images: look labels up, find small and touching ones, widen them, outline them."""
+"""Tools on label images: look labels up, find small and touching ones, outline them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +10,12 @@ import numpy as np
 from gpuseg._backend import threads
 from gpuseg._cpu import regionprops
 from gpuseg._cpu._jit import jit
+from gpuseg._cpu._strips import strips
 from gpuseg._shared.region_rows import Plan, Rows
 from gpuseg.typing import NumpyArray
 
 # Fewer pixels a thread than this cost more to hand out than to look up.
 _THREAD_PIXELS = 1 << 18
-# Distances take 32 bytes a pixel: strips of this many keep that out of the image's size.
-_EXPAND_PIXELS = 1 << 21
 # A lookup table of this many entries is always worth it; a larger one where it is no larger than
 # the labels. It is five times as fast as a binary search.
 _TABLE = 1 << 16
@@ -96,20 +92,8 @@ def map_values(labels: NumpyArray, keys: NumpyArray, values: NumpyArray) -> Nump
         def work(a: int, b: int) -> None:
             _search(flat[a:b], keys, values, out.reshape(-1)[a:b])
 
-    _strips(work, flat.size, max(1, min(threads(), flat.size // _THREAD_PIXELS)))
+    strips(work, flat.size, max(1, min(threads(), flat.size // _THREAD_PIXELS)))
     return out
-
-
-def _strips(work: Callable[[int, int], Any], size: int, parts: int) -> None:
-    """Call `work(start, stop)` over strips of `size` entries, by the threads given."""
-    edges = [size * i // parts for i in range(parts + 1)]
-    workers = min(threads(), parts)
-    if workers < 2:
-        for start, stop in pairwise(edges):
-            work(start, stop)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, edges[:-1], edges[1:]))
 
 
 @jit
@@ -131,87 +115,6 @@ def _search(labels: NumpyArray, keys: NumpyArray, values: NumpyArray, out: Numpy
             known = bool(k < keys.size and keys[k] == label)
         if known:
             out[i] = values[k]
-
-
-def expand(
-    labels: NumpyArray,
-    distance: float,
-    spacing: Sequence[float],
-    inner: Sequence[tuple[int, int]] | None = None,
-) -> NumpyArray:
-    """Labels of the nearest labelled pixel, no farther than `distance`.
-
-    Of several at one distance, the first in raster order. `inner` gives, for each axis, how many
-    pixels before and after are only looked at.
-    """
-    inner = inner or [(0, 0)] * labels.ndim
-    before, after = inner[0]
-    labels = np.ascontiguousarray(labels, labels.dtype.newbyteorder("="))
-    rows = labels.shape[0] - before - after
-    sides = tuple(slice(a, n - b) for (a, b), n in zip(inner[1:], labels.shape[1:], strict=True))
-    out = np.empty((rows, *(side.stop - side.start for side in sides)), labels.dtype)
-    reach = _reach(distance, spacing[0], labels.shape[0])
-
-    def work(start: int, stop: int) -> None:
-        low = max(0, before + start - reach)
-        strip = labels[low : before + stop + reach]
-        own = before + start - low
-        out[start:stop] = _expand(strip, distance, spacing)[
-            (slice(own, own + stop - start), *sides)
-        ]
-
-    if labels.size:
-        # Rows looked at beyond a strip's own cost less than half of it.
-        most = max(1, rows // max(1, 4 * reach))
-        _strips(work, rows, min(most, 1 + labels.size // _EXPAND_PIXELS))
-    return out
-
-
-def _reach(distance: float, step: float, size: int) -> int:
-    """Pixels along an axis that may be within `distance`."""
-    # One more pixel than rounding may have cost; what is too far is sorted out later.
-    return min(size, math.floor(distance / step + 1e-9)) if math.isfinite(distance) else size
-
-
-def _expand(labels: NumpyArray, distance: float, spacing: Sequence[float]) -> NumpyArray:
-    """Squared distances and sources, axis by axis from the last one (Felzenszwalb's order)."""
-    shape = labels.shape
-    squares = np.where(labels.ravel() != 0, 0.0, np.inf)
-    sources = np.arange(labels.size)
-    for axis in reversed(range(labels.ndim)):
-        stride = math.prod(shape[axis + 1 :])
-        reach = _reach(distance, spacing[axis], shape[axis])
-        grid = labels.size // (shape[axis] * stride), shape[axis], stride
-        squares, sources = _nearest(
-            squares.reshape(grid), sources.reshape(grid), reach, float(spacing[axis])
-        )
-    near = np.sqrt(squares.ravel()) <= distance
-    return np.where(near, labels.ravel()[sources.ravel()], 0).reshape(shape).astype(labels.dtype)
-
-
-@jit
-def _nearest(
-    squares: NumpyArray, sources: NumpyArray, reach: int, step: float
-) -> tuple[NumpyArray, NumpyArray]:
-    """Least sum of a squared distance found so far and of that along the middle axis."""
-    best, source = squares.copy(), sources.copy()
-    for outer in range(squares.shape[0]):
-        for i in range(squares.shape[1]):
-            for inner in range(squares.shape[2]):
-                d, s = squares[outer, i, inner], sources[outer, i, inner]
-                for k in range(1, reach + 1):
-                    along = (k * step) * (k * step)
-                    # Farther ones cannot win, nor can equal ones that come later.
-                    if along > d or (i - k < 0 and i + k >= squares.shape[1]):
-                        break
-                    for j in (i - k, i + k):
-                        if 0 <= j < squares.shape[1]:
-                            candidate = squares[outer, j, inner] + along
-                            at = sources[outer, j, inner]
-                            if candidate < d or (candidate == d and at < s):
-                                d, s = candidate, at
-                best[outer, i, inner], source[outer, i, inner] = d, s
-    return best, source
 
 
 def boundaries(

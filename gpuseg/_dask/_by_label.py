@@ -13,6 +13,7 @@ from dask.array.overlap import ensure_minimum_chunksize
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
+from gpuseg._backend import implementation, limit_threads
 from gpuseg.typing import Array
 
 SPLIT_EVERY = 8
@@ -140,3 +141,37 @@ def surrounded(
     for offset, rim in zip(offsets, rims, strict=True):
         around[place(offset)] = rim[tuple(-step for step in offset)]
     return around, widths
+
+
+def with_halo(
+    labels: Array, halo: int, tool: tuple[str, str], dtype: Any, options: dict[str, Any]
+) -> Array:
+    """A tool (noun, function) of the chunks' floor on each, with `halo` pixels of its neighbours.
+
+    It is told by `inner` how many pixels before and after it only looks at.
+    """
+    chunks = labels.chunks
+    labels, _ = align(labels, None, max(1, halo))
+    name = f"{tool[1]}-{tokenize(labels.name, halo, tool, options)}"
+    graph: Graph = {}
+    around = rims(graph, labels, halo, f"{name}-rim")
+    for index in np.ndindex(labels.numblocks):
+        offsets, keys = around(index)
+        task = partial(_surrounded_tool, tool=tool, halo=halo, offsets=offsets, options=options)
+        graph[name, *index] = (task, (labels.name, *index), keys)
+    meta = labels._meta.astype(dtype)
+    return da.Array(layers(graph, name, [labels]), name, labels.chunks, meta=meta).rechunk(chunks)
+
+
+def _surrounded_tool(
+    labels: Array,
+    rims: list[dict[Index, Array]],
+    *,
+    tool: tuple[str, str],
+    halo: int,
+    offsets: list[Index],
+    options: dict[str, Any],
+) -> Array:
+    labels, inner = surrounded(labels, halo, offsets, rims)
+    with limit_threads(1):
+        return getattr(implementation(labels, tool[0]), tool[1])(labels, **options, inner=inner)

@@ -1,7 +1,7 @@
 """Tools on chunked label images: labels are judged over all chunks, then looked up in each.
 
 What is judged (sizes, contacts with the border) travels as one sorted array of labels; what looks
-at neighbours (expanding, boundaries) gets the rims of the chunks around it.
+at neighbours (boundaries) gets the rims of the chunks around it.
 """
 
 from __future__ import annotations
@@ -98,49 +98,10 @@ def _map_values(labels: Array, keys: NumpyArray, values: NumpyArray) -> Array:
         return implementation(labels, "label_tools").map_values(labels, keys, values)
 
 
-def expand(labels: Array, distance: float, spacing: Sequence[float]) -> Array:
-    """Labels of the nearest labelled pixel, no farther than `distance`: lazy."""
-    reach = max(
-        min(size, int(distance / step + 1e-9)) if np.isfinite(distance) else size
-        for size, step in zip(labels.shape, spacing, strict=True)
-    )
-    options = {"distance": distance, "spacing": tuple(spacing)}
-    return _with_halo(labels, reach, "expand", labels.dtype, options)
-
-
 def boundaries(labels: Array, connectivity: int, mode: str, background: int) -> Array:
     """Boundary pixels: lazy."""
     options = {"connectivity": connectivity, "mode": mode, "background": background}
-    return _with_halo(labels, 1, "boundaries", np.dtype(bool), options)
-
-
-def _with_halo(labels: Array, halo: int, tool: str, dtype: Any, options: dict[str, Any]) -> Array:
-    """A tool of the chunks' floor on each chunk with `halo` pixels of its neighbours."""
-    chunks = labels.chunks
-    labels, _ = by_label.align(labels, None, max(1, halo))
-    name = f"{tool}-{tokenize(labels.name, halo, options)}"
-    graph: by_label.Graph = {}
-    around = by_label.rims(graph, labels, halo, f"{name}-rim")
-    for index in np.ndindex(labels.numblocks):
-        offsets, keys = around(index)
-        task = partial(_tool, tool=tool, halo=halo, offsets=offsets, options=options)
-        graph[name, *index] = (task, (labels.name, *index), keys)
-    layers = by_label.layers(graph, name, [labels])
-    return da.Array(layers, name, labels.chunks, meta=labels._meta.astype(dtype)).rechunk(chunks)
-
-
-def _tool(
-    labels: Array,
-    rims: list[dict[by_label.Index, Array]],
-    *,
-    tool: str,
-    halo: int,
-    offsets: list[by_label.Index],
-    options: dict[str, Any],
-) -> Array:
-    labels, inner = by_label.surrounded(labels, halo, offsets, rims)
-    with limit_threads(1):
-        return getattr(implementation(labels, "label_tools"), tool)(labels, **options, inner=inner)
+    return by_label.with_halo(labels, 1, ("label_tools", "boundaries"), np.dtype(bool), options)
 
 
 def relabel(labels: Array, offset: int) -> tuple[Array, Any, Any]:

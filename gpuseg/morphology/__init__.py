@@ -1,5 +1,33 @@
-"""Clean masks and label images of any size: small objects, small holes, all holes."""
+"""Shapes of any size: erode, dilate, clean, and measure how deep pixels lie in them."""
 
+from gpuseg.morphology.edt import distance_transform_edt
+from gpuseg.morphology.footprints import (
+    binary_closing,
+    binary_dilation,
+    binary_erosion,
+    binary_opening,
+    black_tophat,
+    closing,
+    dilation,
+    erosion,
+    opening,
+    white_tophat,
+)
 from gpuseg.morphology.masks import fill_holes, remove_small_holes, remove_small_objects
 
-__all__ = ["fill_holes", "remove_small_holes", "remove_small_objects"]
+__all__ = [
+    "binary_closing",
+    "binary_dilation",
+    "binary_erosion",
+    "binary_opening",
+    "black_tophat",
+    "closing",
+    "dilation",
+    "distance_transform_edt",
+    "erosion",
+    "fill_holes",
+    "opening",
+    "remove_small_holes",
+    "remove_small_objects",
+    "white_tophat",
+]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 
 from gpuseg import measure
 from gpuseg._backend import floor, implementation
+from gpuseg._shared.edt import check_spacing, metric
 from gpuseg._shared.region_request import check_labels
 from gpuseg.typing import Array, NumpyArray
 
@@ -118,8 +117,8 @@ def expand_labels(
 
     Parameters
     ----------
-    label_image : array of integers
-        NumPy or Dask array.
+    label_image : array of integers, of 1 to 3 axes
+        NumPy, CuPy or Dask array.
     distance : float
         How far to grow, in units of `spacing`. A Dask array's chunks see that far into their
         neighbours.
@@ -135,9 +134,10 @@ def expand_labels(
     Raises
     ------
     TypeError
-        If labels are no integers, or on a device.
+        If labels are no integers.
     ValueError
-        If `distance` is negative or NaN, or spacing is not positive.
+        If `distance` is negative or NaN, spacing is not positive, or labels have no axis or more
+        than three.
 
     Examples
     --------
@@ -146,14 +146,12 @@ def expand_labels(
     array([[1, 1, 1, 1, 1, 2, 2]])
     """
     check_labels(label_image)
+    if not 1 <= label_image.ndim <= 3:
+        raise ValueError(f"labels must have 1 to 3 axes, got {label_image.ndim}")
     if not distance >= 0:
         raise ValueError(f"distance must be at least 0, got {distance}")
-    ndim = label_image.ndim
-    steps = (spacing,) * ndim if isinstance(spacing, numbers.Real) else tuple(spacing)  # type: ignore[arg-type]
-    if len(steps) != ndim or not all(step > 0 and math.isfinite(step) for step in steps):
-        raise ValueError(f"spacing must be positive, one or {ndim} numbers, got {spacing!r}")
-    tools = implementation(label_image, "label_tools")
-    return tools.expand(label_image, float(distance), [float(step) for step in steps])
+    measured = metric(label_image.shape, check_spacing(spacing, label_image.ndim), distance)
+    return implementation(label_image, "edt").expand(label_image, measured)
 
 
 def find_boundaries(
