@@ -16,7 +16,7 @@ from gpuseg.typing import NumpyArray
 # Doubles that are summed at a time; they and what is added stay in the first-level cache.
 _BLOCK = 1024
 
-_PAD = {"reflect": "symmetric", "nearest": "edge", "mirror": "reflect", "wrap": "wrap"}
+PAD = {"reflect": "symmetric", "nearest": "edge", "mirror": "reflect", "wrap": "wrap"}
 
 
 def positions(size: int, radius: int, mode: str) -> NumpyArray:
@@ -24,7 +24,7 @@ def positions(size: int, radius: int, mode: str) -> NumpyArray:
     inside = np.arange(size)
     if mode == "constant":
         return np.pad(inside, radius, constant_values=-1)
-    return np.pad(inside, radius, mode=_PAD[mode])  # type: ignore[call-overload]
+    return np.pad(inside, radius, mode=PAD[mode])  # type: ignore[call-overload]
 
 
 @jit

@@ -98,7 +98,7 @@ def _box_sum(image: NumpyArray, axis: int, length: int, mode: str, cval: float) 
     if mode == "constant":
         sums = np.pad(image, padding, constant_values=cval)
     else:
-        sums = np.pad(image, padding, mode=_lines._PAD[mode])  # type: ignore[call-overload]
+        sums = np.pad(image, padding, mode=_lines.PAD[mode])  # type: ignore[call-overload]
     shape = image.shape
 
     def part(array: NumpyArray, start: int, size: int) -> NumpyArray:
