@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dask.array as da
@@ -186,3 +187,19 @@ def test_compiled_kernels_are_kept_while_they_are_used(
     assert new.exists()
     assert not old.exists()
     assert emulator.build.build(CODE)[0].exists()
+
+
+def test_a_module_is_loaded_while_another_thread_launches():
+    """A launch's checks must not take the other thread for one of the kernel's."""
+    code = """
+    extern "C" __global__ void k(int* a, int n) { for (int i = 0; i < n; i++) a[threadIdx.x] += i; }
+    """
+    kernel = emulator.Module(code).kernels["k"]
+    array = np.zeros(32, np.int32)
+    with ThreadPoolExecutor(1) as pool, emulator.scheduled(emulator.Schedule(1, 1, 4)):
+        launched = [pool.submit(kernel, (1,), (32,), (array, 300)) for _ in range(20)]
+        for _ in range(50):
+            emulator.Module(code)
+        for launch in launched:
+            launch.result()
+    assert (array == 20 * 300 * 299 // 2).all()

@@ -159,7 +159,9 @@ class Module:
         self.path, self.names = build(code, defines, expressions)
         self.library = ctypes.CDLL(str(self.path))
         self.library.emulator_report.restype = ctypes.c_char_p
-        self.kernels = {name: Kernel(self, number, name) for number, name in enumerate(self.names)}
+        # Asking for a signature is instrumented code too: not while another thread launches.
+        with _launching:
+            self.kernels = {name: Kernel(self, i, name) for i, name in enumerate(self.names)}
 
     def run(
         self,
