@@ -7,11 +7,13 @@ from typing import Any
 _SUBMODULES = (
     "atlas",
     "cluster",
+    "compare",
     "filters",
     "io",
     "measure",
     "morphology",
     "ndmeasure",
+    "pipeline",
     "positive_pixel_count",
     "segmentation",
 )

@@ -35,7 +35,7 @@ def make_request(
     if image is not None:
         check_image(labels, image, channels=True)
     names = _check_properties(properties, labels.ndim, image is not None)
-    steps = _check_spacing(spacing, labels.ndim)
+    steps = check_spacing(spacing, labels.ndim)
     for name in names:
         if PROPERTIES[name].isotropic and len(set(steps)) > 1:
             raise ValueError(f"{name} needs the same spacing along both axes, got {steps}")
@@ -124,7 +124,8 @@ def _check_properties(names: Sequence[str], ndim: int, image: bool) -> tuple[str
     return tuple(names)
 
 
-def _check_spacing(spacing: float | Sequence[float] | None, ndim: int) -> tuple[float, ...]:
+def check_spacing(spacing: float | Sequence[float] | None, ndim: int) -> tuple[float, ...]:
+    """Size of a pixel along each axis; 1 unless given."""
     if spacing is None:
         return (1.0,) * ndim
     steps = tuple(spacing) if isinstance(spacing, Sequence | np.ndarray) else (spacing,) * ndim
