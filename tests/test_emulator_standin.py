@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import dask.array as da
@@ -196,10 +197,13 @@ def test_a_module_is_loaded_while_another_thread_launches():
     """
     kernel = emulator.Module(code).kernels["k"]
     array = np.zeros(32, np.int32)
-    with ThreadPoolExecutor(1) as pool, emulator.scheduled(emulator.Schedule(1, 1, 4)):
-        launched = [pool.submit(kernel, (1,), (32,), (array, 300)) for _ in range(20)]
-        for _ in range(50):
-            emulator.Module(code)
-        for launch in launched:
-            launch.result()
-    assert (array == 20 * 300 * 299 // 2).all()
+    launch = partial(kernel, (1,), (32,), (array, np.int32(300)))
+    with emulator.scheduled(emulator.Schedule(1, 1, 4)):
+        # The other thread's stack then lies below those of the kernel's threads.
+        launch()
+        with ThreadPoolExecutor(1) as pool:
+            loaded = [pool.submit(emulator.Module, code) for _ in range(50)]
+            for _ in range(20):
+                launch()
+        assert all(module.result() for module in loaded)
+    assert (array == 21 * 300 * 299 // 2).all()
