@@ -46,7 +46,8 @@ def requirements(*lists: list[str]) -> dict[str, str]:
 def test_conda_environment_agrees():
     extras = PROJECT["optional-dependencies"]
     wanted = requirements(
-        PROJECT["dependencies"], extras["parquet"], extras["test"], extras["cuda13"]
+        PROJECT["dependencies"],
+        *(extras[name] for name in ("parquet", "onnx", "test", "cuda13")),
     )
     listed = yaml.safe_load((ROOT / "conda-env.yml").read_text(encoding="utf-8"))
     found = {}

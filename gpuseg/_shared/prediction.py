@@ -1,0 +1,286 @@
+"""A model on an image of any size: tiles, batches of them, and how their outputs are put together.
+
+The grid of tiles, the batches and the weights follow from the whole image, never from its chunks.
+Along an axis a tile hands over to the next one within a ramp, and nothing else overlaps: at most
+two tiles have weight at a place. Weights are multiples of 2^-b and those of the two add up to 1;
+times a float32 they are exact in float64, so that where tiles agree the result is their value.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from gpuseg._backend import floor, threads
+from gpuseg.typing import Array, NumpyArray
+
+Index = tuple[int, ...]
+Box = tuple[tuple[int, int], ...]
+Model = Callable[[Array], Array]
+
+# Bits of the weights of all axes together: those of a product with a float32 are 24 more.
+_BITS = 28
+
+
+class Grid:
+    """Where tiles lie on an image, and what each place takes from them.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the image without channels.
+    tile, overlap, halo : tuple of int
+        For each axis. Tiles begin every tile - overlap pixels, and the last one ends with the
+        image. The outer `halo` pixels of a tile get no weight but at the image's border.
+    window : {"hann", "linear"}
+        Form of the ramps.
+    lead : int
+        How many of the first axes the model doesn't see.
+    """
+
+    def __init__(
+        self, shape: Index, tile: Index, overlap: Index, halo: Index, window: str, lead: int
+    ) -> None:
+        self.shape, self.tile, self.overlap, self.halo = shape, tile, overlap, halo
+        self.window, self.lead = window, lead
+        self.starts = tuple(map(_starts, shape, tile, overlap))
+        self.bits = min(14, _BITS // max(1, len(shape) - lead))
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return self.shape, self.tile, self.overlap, self.halo, self.window, self.lead
+
+    @property
+    def blended(self) -> bool:
+        """Whether outputs mix anywhere."""
+        return any(
+            o > 2 * h and len(s) > 1
+            for o, h, s in zip(self.overlap, self.halo, self.starts, strict=True)
+        )
+
+    @property
+    def padded(self) -> Index:
+        """Shape in which the tiles lie; an image smaller than a tile is continued."""
+        return tuple(map(max, self.shape, self.tile))
+
+    def indices(self) -> list[Index]:
+        """All tiles in raster order."""
+        return list(np.ndindex(*map(len, self.starts)))
+
+    def batches(self, size: int) -> list[list[Index]]:
+        """All tiles in raster order, some at a time."""
+        tiles = self.indices()
+        return [tiles[i : i + size] for i in range(0, len(tiles), size)]
+
+    def box(self, index: Index) -> Box:
+        """Pixels of the image in a tile."""
+        places = zip(self.starts, index, self.tile, self.shape, strict=True)
+        return tuple((s[i], min(s[i] + t, n)) for s, i, t, n in places)
+
+    def span(self, axis: int, i: int) -> tuple[int, int]:
+        """Where tile `i` along an axis has weight."""
+        starts, tile, n = self.starts[axis], self.tile[axis], self.shape[axis]
+        low = starts[i - 1] + tile - self.overlap[axis] + self.halo[axis] if i > 0 else 0
+        high = starts[i] + tile - self.halo[axis] if i < len(starts) - 1 else n
+        return low, high
+
+    def weights(self, axis: int, i: int) -> NumpyArray | None:
+        """Weights of tile `i` within its span; None where all are 1."""
+        low, high = self.span(axis, i)
+        first, last = i == 0, i == len(self.starts[axis]) - 1
+        if self._ramp(axis).size == 0 or (first and last):
+            return None
+        weights = np.ones(high - low)
+        rise = self._ramp(axis)
+        if not first:
+            weights[: rise.size] = rise
+        if not last:
+            weights[high - low - rise.size :] = 1 - rise
+        return weights
+
+    def _ramp(self, axis: int) -> NumpyArray:
+        width = self.overlap[axis] - 2 * self.halo[axis]
+        rise = (np.arange(width) + 0.5) / max(width, 1)
+        if self.window == "hann":
+            rise = 0.5 - 0.5 * np.cos(np.pi * rise)
+        ramp: NumpyArray = np.round(rise * 2**self.bits) / 2**self.bits
+        return ramp
+
+    @cached_property
+    def spans(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Of each axis, the spans of all its tiles."""
+        return tuple(
+            tuple(self.span(axis, i) for i in range(len(starts)))
+            for axis, starts in enumerate(self.starts)
+        )
+
+    def within(self, box: Box) -> list[Index]:
+        """Tiles that have weight in a box, in raster order."""
+        along = [
+            [i for i, (low, high) in enumerate(spans) if low < end and high > start]
+            for spans, (start, end) in zip(self.spans, box, strict=True)
+        ]
+        return list(itertools.product(*along))
+
+
+def _starts(n: int, tile: int, overlap: int) -> tuple[int, ...]:
+    n = max(n, tile)
+    count = max(1, -(-(n - overlap) // (tile - overlap)))
+    return tuple(min(i * (tile - overlap), n - tile) for i in range(count))
+
+
+def continued(tile: Array, grid: Grid) -> Array:
+    """A tile at full size: what lies beyond the image mirrors it."""
+    lack = [t - n for t, n in zip(grid.tile, tile.shape[-len(grid.tile) :], strict=True)]
+    if any(lack):
+        widths = [(0, 0)] * (tile.ndim - len(lack)) + [(0, more) for more in lack]
+        tile = array_namespace(tile).pad(tile, widths, mode="symmetric")
+    return tile
+
+
+def stacked(tiles: Sequence[Array], grid: Grid, size: int) -> Array:
+    """Tiles as the model takes them, as many as a batch has: the last one repeats."""
+    full = [continued(tile, grid) for tile in tiles]
+    full += [full[-1]] * (size - len(full))
+    batch = array_namespace(full[0]).stack(full)
+    first = batch.ndim - len(grid.tile)
+    return batch.reshape(batch.shape[:first] + batch.shape[first + grid.lead :])
+
+
+def checked(output: Any, batch: Array, grid: Grid) -> Array:
+    """What a model returned, if it can be put together.
+
+    Raises
+    ------
+    TypeError
+        If it is elsewhere than the tiles, or cannot be blended.
+    ValueError
+        If it has another shape than the tiles.
+    """
+    if floor(output) != floor(batch):
+        raise TypeError(
+            f"model must return arrays where the tiles are, {type(batch)}, got {type(output)}"
+        )
+    size, tile = batch.shape[0], grid.tile[grid.lead :]
+    fits = output.ndim in (len(tile) + 1, len(tile) + 2) and output.shape[0] == size
+    if not fits or tuple(output.shape[-len(tile) :]) != tile:
+        sizes = ", ".join(map(str, tile))
+        raise ValueError(
+            f"model must return shape ({size}, {sizes}) or ({size}, channels, {sizes}) for tiles "
+            f"of shape {tuple(batch.shape)}, got {tuple(output.shape)}"
+        )
+    if grid.blended and output.dtype.kind != "f":
+        raise TypeError(
+            f"model must return floats to be blended, got {output.dtype}; tiles of classes meet "
+            "without a ramp where halo is half the overlap"
+        )
+    return output
+
+
+def mixing_type(dtype: Any, grid: Grid) -> Any:
+    """In what outputs are added up."""
+    return np.float64 if grid.blended else dtype
+
+
+def add(total: Array, box: Box, output: Array, index: Index, grid: Grid) -> None:
+    """Add a tile's output, times its weights, to what is known of a box."""
+    lead = output.ndim - len(grid.tile[grid.lead :])
+    expanded = output.reshape(output.shape[:lead] + grid.tile[: grid.lead] + output.shape[lead:])
+    inner: list[Any] = [...]
+    outer: list[Any] = [...]
+    factors = []
+    for axis, i in enumerate(index):
+        (low, high), (start, end) = grid.spans[axis][i], box[axis]
+        first, last = max(low, start), min(high, end)
+        corner = grid.starts[axis][i]
+        inner.append(slice(first - corner, last - corner))
+        outer.append(slice(first - start, last - start))
+        weights = grid.weights(axis, i)
+        if weights is not None:
+            factors.append((axis, weights[first - low : last - low]))
+    part = expanded[tuple(inner)]
+    if not grid.blended:
+        total[tuple(outer)] = part
+        return
+    part = part.astype(np.float64)
+    xp = array_namespace(part)
+    for axis, weights in factors:
+        shape = [-1 if at == axis else 1 for at in range(len(index))]
+        part *= xp.asarray(weights.reshape(shape))
+    total[tuple(outer)] += part
+
+
+def predict(image: Array, model: Model, grid: Grid, batch: int, parallel: bool) -> Array:
+    """Outputs for an image in memory, channels first; a row of tiles is added up at a time."""
+    results = _outputs(image, model, grid, batch, parallel)
+    first = next(results)
+    like = first[1]
+    xp = array_namespace(like)
+    lead = like.shape[: like.ndim - len(grid.tile[grid.lead :])]
+    result = xp.empty((*lead, *grid.shape), dtype=like.dtype)
+    rest = tuple((0, size) for size in grid.shape[1:])
+    rows = (0, 0)
+    total = xp.zeros((*lead, 0, *grid.shape[1:]), dtype=mixing_type(like.dtype, grid))
+    for index, output in itertools.chain([first], results):
+        if grid.spans[0][index[0]] != rows:
+            total = _next_rows(total, rows, grid.spans[0][index[0]], result, len(lead))
+            rows = grid.spans[0][index[0]]
+        add(total, (rows, *rest), output, index, grid)
+    result[(*(slice(None),) * len(lead), slice(*rows))] = total
+    return result
+
+
+def _next_rows(
+    total: Array, rows: tuple[int, int], coming: tuple[int, int], result: Array, lead: int
+) -> Array:
+    """Write what is finished of the rows, and go on with the ramp below it."""
+    every = (slice(None),) * lead
+    done, left = coming[0] - rows[0], rows[1] - coming[0]
+    result[(*every, slice(rows[0], coming[0]))] = total[(*every, slice(0, done))]
+    shape = (*total.shape[:lead], coming[1] - coming[0], *total.shape[lead + 1 :])
+    fresh = array_namespace(total).zeros(shape, dtype=total.dtype)
+    fresh[(*every, slice(0, left))] = total[(*every, slice(done, None))]
+    return fresh
+
+
+def _outputs(
+    image: Array, model: Model, grid: Grid, size: int, parallel: bool
+) -> Iterator[tuple[Index, Array]]:
+    """Each tile's output in raster order; batches side by side if the model allows that."""
+
+    def run(indices: list[Index]) -> Array:
+        tiles = [image[(..., *(slice(*ends) for ends in grid.box(index)))] for index in indices]
+        batch = stacked(tiles, grid, size)
+        return checked(model(batch), batch, grid)
+
+    todo = grid.batches(size)
+    workers = threads() if parallel else 1
+    if workers == 1:
+        found: Iterator[Array] = map(run, todo)
+    else:
+        found = _side_by_side(run, todo, workers)
+    for indices, outputs in zip(todo, found, strict=True):
+        yield from zip(indices, outputs, strict=False)
+
+
+def _side_by_side(
+    run: Callable[[list[Index]], Array], todo: list[list[Index]], workers: int
+) -> Iterator[Array]:
+    running: deque[Future[Array]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for indices in todo:
+                running.append(pool.submit(run, indices))
+                if len(running) > workers:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for future in running:
+                future.cancel()
