@@ -17,6 +17,10 @@ _COMMANDS = {
     "count": ("count", "count positive pixels of slides into a table, label images, overlays"),
     "sweep": ("sweep", "count one slide under many parameters from its colour histogram"),
     "info": ("info", "say what is in a slide: levels, pixel size, properties"),
+    "segment": ("segment", "find and measure the objects of images, by a recipe"),
+    "recipes": ("recipes", "list the recipes of segment, or print one"),
+    "run": ("run", "compute what a pipeline's script wants, beside others that do the same"),
+    "runs": ("runs", "look at runs of pipelines: status, invalidate, cleanup, verify, graph"),
     "demo": ("demo", "count the immunohistochemistry image that scikit-image ships"),
     "PositivePixelCount": ("histomicstk", "count with HistomicsTK's own command line"),
 }
