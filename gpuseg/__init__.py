@@ -9,12 +9,14 @@ _SUBMODULES = (
     "cluster",
     "compare",
     "filters",
+    "imread",
     "io",
     "measure",
     "morphology",
     "ndmeasure",
     "pipeline",
     "positive_pixel_count",
+    "recipes",
     "segmentation",
 )
 

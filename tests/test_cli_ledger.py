@@ -88,7 +88,7 @@ def test_a_broken_ledger_is_named_with_its_line(table: Path):
 
 def test_a_table_made_by_others_is_not_written_over(table: Path):
     table.write_text("[]")
-    with pytest.raises(UsageError, match="was not written by gpuseg count"):
+    with pytest.raises(UsageError, match="was not written by gpuseg"):
         Ledger(table)
 
 

@@ -16,6 +16,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "count": ("count", "count positive pixels of slides into a table, label images, overlays"),
     "sweep": ("sweep", "count one slide under many parameters from its colour histogram"),
+    "compare": ("compare", "compare label images with a gold standard"),
     "info": ("info", "say what is in a slide: levels, pixel size, properties"),
     "segment": ("segment", "find and measure the objects of images, by a recipe"),
     "recipes": ("recipes", "list the recipes of segment, or print one"),

@@ -54,8 +54,8 @@ class Ledger:
             self._read()
         if table.exists() and _sha256(table.read_bytes()) not in self._tables:
             raise UsageError(
-                f"{str(table)!r} exists, and this version of it was not written by gpuseg count; "
-                "move it away or name another --table"
+                f"{str(table)!r} exists, and this version of it was not written by gpuseg; move it "
+                "away or name another"
             )
 
     def _read(self) -> None:

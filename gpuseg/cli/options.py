@@ -205,7 +205,18 @@ def _number(text: str) -> float | str:
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:
-    """Add `--scheduler`, `--workers`, `--on-error`, `--progress` and `--quiet`."""
+    """Add `--on-error` to what `add_workers` adds."""
+    add_workers(parser).add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="an unreadable tile fails the slide, or is left out and counted in the column "
+        "PixelsUnreadable (default: %(default)s)",
+    )
+
+
+def add_workers(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add `--scheduler`, `--workers`, `--progress` and `--quiet`; returns their group."""
     group = parser.add_argument_group("how it runs")
     group.add_argument(
         "--scheduler",
@@ -217,13 +228,6 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, metavar="N", help="threads, processes or GPUs (default: all)"
     )
     group.add_argument(
-        "--on-error",
-        choices=("raise", "skip"),
-        default="raise",
-        help="an unreadable tile fails the slide, or is left out and counted in the column "
-        "PixelsUnreadable (default: %(default)s)",
-    )
-    group.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -232,6 +236,7 @@ def add_running(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--quiet", action="store_true", help="say nothing but errors and what was asked for"
     )
+    return group
 
 
 def check_running(options: argparse.Namespace) -> None:

@@ -107,6 +107,60 @@ class Progress:
         return "  ".join(words)
 
 
+class Images:
+    """Context manager that shows how many images are done; `say` prints a line that stays."""
+
+    def __init__(self, total: int, *, show: bool = True, stream: TextIO | None = None) -> None:
+        self._total, self._done = total, 0
+        self._stream = stream or sys.stderr
+        self._show = show
+        self._began = self._said_at = time.monotonic()
+        self._skipped = 0
+        self._bar: Any = None
+
+    def __enter__(self) -> Images:
+        """Begin to show."""
+        if self._show and self._stream.isatty():
+            self._bar = _images_bar(self._stream)
+            self._task = self._bar.add_task("images", total=self._total)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def skip(self, images: int) -> None:
+        """Pass over images that are done."""
+        self._done += images
+        self._skipped += images
+        self._moved()
+
+    def add(self) -> None:
+        """One more is done."""
+        self._done += 1
+        self._moved()
+
+    def say(self, text: str) -> None:
+        """Print a line that stays, above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def _moved(self) -> None:
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done)
+        elif self._show and self._done < self._total and now - self._said_at >= _EVERY_S:
+            self._said_at = now
+            speed = (self._done - self._skipped) / (now - self._began)
+            left = f"  {duration((self._total - self._done) / speed)} left" if speed else ""
+            words = f"{self._done} of {self._total} images  {speed:.2g} images/s{left}"
+            print(f"{time.strftime('%H:%M:%S')}  {words}", file=self._stream, flush=True)
+
+
 def duration(seconds: float) -> str:
     """Duration for the eye.
 
@@ -161,3 +215,17 @@ def _bar(stream: TextIO, slides: int) -> tuple[Any, list[Any]]:
     # One slide needs no bar for the slides.
     overall = bar.add_task("slides", total=slides, visible=slides > 1)
     return bar, [overall, bar.add_task("", total=None, pixels=True)]
+
+
+def _images_bar(stream: TextIO) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    return Bar(*columns, console=Console(file=stream), transient=True)

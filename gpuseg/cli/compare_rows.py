@@ -1,0 +1,205 @@
+"""Rows of `gpuseg compare`: pairs, groups, and methods judged on groups held out."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpuseg.cli._parser import UsageError
+from gpuseg.cli.compare_files import Pair
+from gpuseg.io.tables import Row, table_bytes
+
+if TYPE_CHECKING:
+    from gpuseg.compare import Comparison
+
+ALL = "(all)"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A pair that was compared."""
+
+    pair: Pair
+    group: str
+    comparison: Comparison
+    row: dict[str, Any]
+
+
+def grouping(pattern: str | None, table: str | None, column: str) -> Callable[[Pair], str]:
+    """Function from a pair to the name of its group.
+
+    Raises
+    ------
+    UsageError
+        If the pattern is none, or the table lacks a column.
+    """
+    if pattern is not None and table is not None:
+        raise UsageError("--group and --group-table exclude each other")
+    if table is not None:
+        known = _read_groups(table, column)
+
+        def listed(pair: Pair) -> str:
+            if pair.image not in known:
+                raise ValueError(f"{pair.pred}: {table} has no row for the image {pair.image!r}")
+            return known[pair.image]
+
+        return listed
+    if pattern is None:
+        return lambda pair: ""
+    expression = compiled("--group", pattern)
+
+    def matched(pair: Pair) -> str:
+        found = expression.search(pair.gold) or expression.search(pair.pred)
+        if found is None:
+            raise ValueError(
+                f"{pair.pred}: --group {pattern!r} matches neither its name nor {pair.gold}"
+            )
+        return str(found[1] if expression.groups else found[0])
+
+    return matched
+
+
+def compiled(option: str, pattern: str) -> re.Pattern[str]:
+    """Regular expression of an option.
+
+    Raises
+    ------
+    UsageError
+        If it is none.
+    """
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"{option} is no regular expression: {pattern!r} ({error})") from None
+
+
+def _read_groups(path: str, column: str) -> dict[str, str]:
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--group-table: {path}: {error}") from None
+    for name in ("image", column):
+        if not rows or name not in rows[0]:
+            has = ", ".join(rows[0]) if rows else "no rows"
+            raise UsageError(f"--group-table: {path} needs a column {name!r}; it has {has}")
+    return {row["image"]: row[column] for row in rows}
+
+
+def summary(scored: Sequence[Scored]) -> list[Row]:
+    """A row for each method and group, objects of all its images pooled, and one for all."""
+    from gpuseg.compare import compare_counts, pool
+
+    rows: list[Row] = []
+    for method in dict.fromkeys(one.pair.method for one in scored):
+        mine = [one for one in scored if one.pair.method == method]
+        groups = list(dict.fromkeys(one.group for one in mine))
+        for group in [*(groups if groups != [""] else []), ALL]:
+            kept = [one for one in mine if group in (ALL, one.group)]
+            names = [one.group if groups != [""] else one.pair.image for one in kept]
+            counts = compare_counts(
+                [one.row["n_true"] for one in kept], [one.row["n_test"] for one in kept], names
+            )
+            rows.append(
+                {
+                    "method": method,
+                    "group": group,
+                    "images": len(kept),
+                    **pool([one.comparison for one in kept]).to_dict(),
+                    **{f"count_{name}": value for name, value in counts.to_dict().items()},
+                }
+            )
+    return rows
+
+
+def held_out(scored: Sequence[Scored], score: str) -> list[Row]:
+    """A row for each group: the method that is best on the others, and what it scores here.
+
+    Raises
+    ------
+    UsageError
+        If there is no such column of numbers.
+    """
+    from gpuseg.compare import leave_one_group_out
+
+    if len({one.group for one in scored}) < 2:
+        return []
+    if any(not isinstance(one.row.get(score), int | float) for one in scored):
+        raise UsageError(f"--score {score!r} is no column of numbers of the table")
+    rows = leave_one_group_out(
+        [one.row[score] for one in scored],
+        [one.group for one in scored],
+        [one.pair.method for one in scored],
+        best="min" if score in _ERRORS else "max",
+    )
+    return [
+        {
+            "held_out": row.group,
+            "images": row.images,
+            "method": row.choice,
+            f"{score}_others": row.score_others,
+            score: row.score,
+        }
+        for row in rows
+    ]
+
+
+_ERRORS = frozenset(
+    ("adapted_rand_error", "voi_split", "voi_merge", "split", "merged", "spurious", "missing",
+     "splits", "merges", "hausdorff", "hausdorff_95", "average_surface_distance")
+)  # fmt: skip
+
+_SHOWN = {
+    "method": "method",
+    "image": "image",
+    "group": "group",
+    "held_out": "held out",
+    "images": "images",
+    "n_true": "gold",
+    "n_test": "found",
+    "f1_50": "F1 .5",
+    "ap_50": "AP .5",
+    "ap": "mean AP",
+    "seg": "SEG",
+    "dice": "Dice",
+    "split": "split",
+    "merged": "merged",
+    "hausdorff": "Hausdorff",
+    "count_q2": "Q² counts",
+}
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print rows: the telling columns on a terminal, all of them as CSV to a file or a pipe."""
+    if not sys.stdout.isatty():
+        sys.stdout.write(table_bytes(rows, ".csv").decode())
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    names = [name for name in dict.fromkeys(name for row in rows for name in row)
+             if name in _SHOWN or len(rows[0]) < 8]  # fmt: skip
+    names = [name for name in names if len({row.get(name) for row in rows} - {"", None}) > 0]
+    if len({row.get("method") for row in rows}) == 1 and "held_out" not in names:
+        names = [name for name in names if name != "method"]
+    for name in names:
+        words = name in ("method", "image", "group", "held_out")
+        table.add_column(_SHOWN.get(name, name), justify="left" if words else "right",
+                         overflow="fold")  # fmt: skip
+    for row in rows:
+        table.add_row(*(Text(_cell(row.get(name))) for name in names))
+    Console(file=sys.stdout).print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str("" if value is None else value)

@@ -1,0 +1,164 @@
+"""One image of `gpuseg segment`: from the file to labels, objects, a picture and a summary."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpuseg.cli._parser import EXPECTED, reason
+from gpuseg.cli.inputs import basename
+from gpuseg.io.tables import replacing, table_bytes
+from gpuseg.recipes import Recipe, parse
+from gpuseg.typing import NumpyArray
+
+Columns = dict[str, NumpyArray]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One image and what is written about it; pickles, so a recipe travels as its text."""
+
+    path: str
+    recipe: tuple[str, str, dict[str, Any]]
+    channel: int | None
+    level: int
+    spacing: tuple[float, ...] | None
+    labels: Path
+    objects: Path
+    picture: Path
+
+    @property
+    def outputs(self) -> list[Path]:
+        """Files that it makes."""
+        return [self.labels, self.objects, self.picture]
+
+
+@dataclass(frozen=True)
+class Done:
+    """Summary row, or what went wrong."""
+
+    row: dict[str, Any] | None
+    error: str = ""
+
+
+def segment(work: Work) -> Done:
+    """Segment and measure one image; an error is returned, so that the others go on."""
+    try:
+        return Done(_segment(work))
+    except EXPECTED as error:
+        return Done(None, reason(work.path, error))
+    except Exception as error:  # a defect, of ours or of a decoder
+        trace = "".join(traceback.format_exception(error)).rstrip()
+        return Done(None, f"{trace}\n{reason(work.path, error)} (a defect)")
+
+
+def _segment(work: Work) -> dict[str, Any]:
+    recipe = parse(*work.recipe)
+    frames = read(work, recipe)
+    labels, tables = [], []
+    for frame in frames:
+        found = recipe.segment(frame, spacing=work.spacing)
+        labels.append(np.asarray(found))
+        tables.append(recipe.measure(found, frame, spacing=work.spacing))
+    _write_labels(work, labels)
+    objects = _joined(tables, len(frames) > 1)
+    _write(work.objects, table_bytes(objects, work.objects.suffix))
+    row = summary(work, recipe, objects, frames[0].shape[: recipe.ndim], len(frames), labels)
+    draw(work, recipe, frames[0], labels[0], row)
+    return row
+
+
+def read(work: Work, recipe: Recipe) -> Sequence[NumpyArray]:
+    """Images of a file, each as the recipe takes it.
+
+    Raises
+    ------
+    ValueError
+        If the file's shape is not what the recipe is for.
+    """
+    from gpuseg.io import imread
+
+    array = imread(work.path, level=work.level)
+    if work.channel is not None:
+        if not -array.shape[-1] <= work.channel < array.shape[-1]:
+            raise ValueError(
+                f"--channel must be below the {array.shape[-1]} channels, got {work.channel}"
+            )
+        array = array[..., work.channel]
+    one = array.shape[1:]
+    if array.ndim == recipe.ndim + (recipe.image == "rgb"):
+        one, array = array.shape, array[None]
+    recipe.check(one, work.spacing)
+    return [np.asarray(frame) for frame in array.compute()]
+
+
+def summary(
+    work: Work,
+    recipe: Recipe,
+    objects: Mapping[str, NumpyArray],
+    shape: Sequence[int],
+    frames: int,
+    labels: Sequence[NumpyArray],
+) -> dict[str, Any]:
+    """One row of the summary."""
+    row: dict[str, Any] = {"image": work.path, "recipe": recipe.name}
+    row |= {"shape": " x ".join(map(str, shape)), "frames": frames}
+    row["objects"] = len(objects["label"])
+    covered = sum(int(np.count_nonzero(each)) for each in labels)
+    row["covered"] = covered / max(1, sum(each.size for each in labels))
+    for name, column in objects.items():
+        if name.startswith(("area", "intensity_mean")) and column.size:
+            row[f"{name}_mean"] = float(column.mean())
+            row[f"{name}_median"] = float(np.median(column))
+    return row
+
+
+def draw(work: Work, recipe: Recipe, image: Any, labels: Any, row: Mapping[str, Any]) -> None:
+    """Write the picture to check it by."""
+    from gpuseg.report.objects import objects_picture
+
+    size = f"{row['shape']}" + (f", frame 1 of {row['frames']}" if row["frames"] > 1 else "")
+    picture = objects_picture(
+        image,
+        labels,
+        title=basename(work.path),
+        subtitle=f"{row['objects']:,} objects by {recipe.name}; {size}",
+        mpp=None if work.spacing is None else work.spacing[-1],
+    )
+    with replacing(work.picture) as part:
+        picture.save(part, quality=90)
+
+
+def _joined(tables: Sequence[Columns], with_frame: bool) -> Columns:
+    joined = {name: np.concatenate([t[name] for t in tables]) for name in tables[0]}
+    if not with_frame:
+        return joined
+    frames = [np.full(len(table["label"]), n) for n, table in enumerate(tables)]
+    return {"frame": np.concatenate(frames), **joined}
+
+
+def _write_labels(work: Work, labels: Sequence[NumpyArray]) -> None:
+    import tifffile
+
+    stack = np.stack(labels) if len(labels) > 1 else labels[0]
+    most = int(stack.max(initial=0))
+    with replacing(work.labels) as part:
+        # Fiji and others read unsigned 16 bits; larger numbers need 32.
+        tifffile.imwrite(
+            part,
+            stack.astype(np.uint16 if most < 1 << 16 else np.uint32),
+            compression="deflate",
+            photometric="minisblack",
+            resolution=None if work.spacing is None else tuple(1e4 / s for s in work.spacing[::-1]),
+            resolutionunit=None if work.spacing is None else "CENTIMETER",
+        )
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as part:
+        part.write_bytes(content)

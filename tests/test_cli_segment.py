@@ -1,0 +1,169 @@
+"""`gpuseg segment` and `gpuseg recipes`."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from skimage import measure as sk_measure
+
+from gpuseg import recipes
+from gpuseg.cli import main
+
+
+def image_of(rng, count=5, side=96) -> np.ndarray:
+    y, x = np.mgrid[:side, :side]
+    image = np.full((side, side), 100, np.uint16)
+    for row, column in np.ndindex(3, 3):
+        if row * 3 + column < count:
+            cy, cx = 16 + 32 * row, 16 + 32 * column
+            image[(y - cy) ** 2 + (x - cx) ** 2 <= 81] = 1000 + 200 * column
+    return image + rng.integers(0, 20, image.shape, dtype=np.uint16)
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    (tmp_path / "images").mkdir()
+    for number, count in enumerate((3, 5, 9)):
+        tifffile.imwrite(tmp_path / "images" / f"t{number}.tif", image_of(rng, count))
+    return tmp_path
+
+
+def run(folder, *words, recipe="nuclei") -> int:
+    return main(
+        ["segment", str(folder / "images" / "*.tif"), "--recipe", recipe, "--out",
+         str(folder / "run"), *words]
+    )  # fmt: skip
+
+
+def rows(path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_labels_tables_and_pictures(folder, capsys):
+    assert run(folder) == 0
+    out = folder / "run"
+    assert [row["objects"] for row in rows(out / "summary.csv")] == ["3", "5", "9"]
+    objects = rows(out / "objects.csv")
+    assert [row["image"] for row in objects] == ["t0.tif"] * 3 + ["t1.tif"] * 5 + ["t2.tif"] * 9
+    labels = tifffile.imread(out / "labels" / "t2.tif")
+    assert labels.dtype == np.uint16
+    image = tifffile.imread(folder / "images" / "t2.tif")
+    expected = sk_measure.regionprops_table(
+        labels, image, properties=("area", "centroid", "intensity_mean")
+    )
+    for name, column in expected.items():
+        np.testing.assert_allclose([float(row[name]) for row in objects[8:]], column, rtol=1e-12)
+    assert (out / "pictures" / "t1.jpg").stat().st_size > 1000
+    assert (out / "recipe.toml").read_text() == recipes.load("nuclei").source
+    assert "3 segmented; 17 objects" in capsys.readouterr().err
+
+
+def test_a_rerun_does_what_has_changed(folder, rng, capsys):
+    run(folder)
+    before = (folder / "run" / "objects.csv").read_bytes()
+    assert run(folder) == 0
+    assert "0 segmented, 3 already there" in capsys.readouterr().err
+    assert (folder / "run" / "objects.csv").read_bytes() == before
+    tifffile.imwrite(folder / "images" / "t1.tif", image_of(rng, 7))
+    (folder / "run" / "labels" / "t0.tif").unlink()
+    assert run(folder) == 0
+    assert "2 segmented, 1 already there; 19 objects" in capsys.readouterr().err
+    assert run(folder, "--set", "remove_small_objects.max_size=1000") == 0
+    assert "3 segmented; 0 objects" in capsys.readouterr().err
+
+
+def test_one_bad_image_does_not_stop_the_others(folder, capsys):
+    (folder / "images" / "t1.tif").write_bytes(b"no image")
+    assert run(folder) == 1
+    said = capsys.readouterr().err
+    assert "t1.tif" in said
+    assert "2 segmented, 1 failed; 12 objects" in said
+    assert [row["objects"] for row in rows(folder / "run" / "summary.csv")] == ["3", "9"]
+
+
+def test_parquet(folder):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert run(folder, "--table", "parquet", "--workers", "1", "--quiet") == 0
+    table = parquet.read_table(folder / "run" / "objects.parquet")
+    assert table.num_rows == 17
+    assert table.column("image").to_pylist()[3] == "t1.tif"
+
+
+def test_a_stack_is_segmented_frame_by_frame(tmp_path, rng):
+    (tmp_path / "images").mkdir()
+    frames = np.stack([image_of(rng, 2), image_of(rng, 4)])
+    tifffile.imwrite(tmp_path / "images" / "stack.tif", frames, photometric="minisblack")
+    assert run(tmp_path) == 0
+    labels = tifffile.imread(tmp_path / "run" / "labels" / "stack.tif")
+    assert labels.shape == frames.shape
+    assert labels.max(axis=(1, 2)).tolist() == [2, 4]
+    found = rows(tmp_path / "run" / "objects.csv")
+    assert [row["frame"] for row in found] == ["0", "0", "1", "1", "1", "1"]
+
+
+def test_a_channel_of_colour_images(tmp_path, rng):
+    (tmp_path / "images").mkdir()
+    image = np.zeros((96, 96, 3), np.uint8)
+    image[..., 2] = image_of(rng, 4) // 8
+    tifffile.imwrite(tmp_path / "images" / "rgb.tif", image, photometric="rgb")
+    assert run(tmp_path) == 1
+    assert run(tmp_path, "--channel", "2") == 0
+    assert run(tmp_path, "--channel", "3") == 1
+    assert rows(tmp_path / "run" / "summary.csv")[0]["objects"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--recipe", "nucleus"], "--recipe: recipe must be a TOML file or one of"),
+        (["--set", "split.dept=1"], "unknown parameter 'dept'; did you mean 'depth'"),
+        (["--set", "split=1"], "--set must be STEP.PARAMETER=VALUE, got 'split=1'"),
+        (["--spacing", "1,2,3"], "--spacing must be one number above 0 or 2 of them"),
+        (["--level", "-1"], "--level must be at least 0, got -1"),
+        (["--workers", "0"], "--workers must be at least 1, got 0"),
+        (["--tabel", "csv"], "unknown option --tabel; did you mean --table"),
+    ],
+)
+def test_mistakes_come_before_the_work(folder, capsys, words, message):
+    assert run(folder, *words) == 2
+    assert message in capsys.readouterr().err
+    assert not (folder / "run" / "labels").exists()
+
+
+def test_a_pattern_without_files(tmp_path, capsys):
+    words = ["segment", str(tmp_path / "*.tif"), "--recipe", "nuclei", "--out", str(tmp_path)]
+    assert main(words) == 2
+    assert "no file matches the pattern" in capsys.readouterr().err
+
+
+def test_a_summary_of_somebody_else_is_kept(folder, capsys):
+    (folder / "run").mkdir()
+    (folder / "run" / "summary.csv").write_text("mine\n")
+    assert run(folder) == 2
+    assert "was not written by" in capsys.readouterr().err
+    assert (folder / "run" / "summary.csv").read_text() == "mine\n"
+
+
+def test_ledger_says_what_an_image_was_made_from(folder):
+    run(folder)
+    lines = (folder / "run" / "summary.csv.gpuseg.jsonl").read_text().splitlines()
+    entry = next(json.loads(line) for line in lines if "t0.tif" in line)
+    assert entry["made_from"]["recipe"][1] == "nuclei"
+    assert len(entry["outputs"]) == 3
+
+
+def test_recipes_are_listed_and_printed(capsys, tmp_path):
+    assert main(["recipes"]) == 0
+    assert "nuclei       Nuclei in fluorescence" in capsys.readouterr().out
+    assert main(["recipes", "nuclei"]) == 0
+    text = capsys.readouterr().out
+    assert text == recipes.load("nuclei").source
+    file = tmp_path / "mine.toml"
+    file.write_text(text.replace("threshold", "treshold"))
+    assert main(["recipes", str(file)]) == 2
+    assert "did you mean 'threshold'" in capsys.readouterr().err
