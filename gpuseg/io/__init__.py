@@ -1,4 +1,4 @@
-"""Reading and writing: slides, annotations, label pyramids, tables."""
+"""Reading and writing: images, slides, annotations, label pyramids, tables."""
 
 import importlib
 from typing import Any
@@ -10,6 +10,7 @@ _HOMES = {
     "Slide": "slides",
     "SlideError": "slides",
     "as_regions": "regions",
+    "imread": "images",
     "open_slide": "slides",
 }
 

@@ -35,9 +35,11 @@ class ByteSource(Protocol):
 class LocalFile:
     """`os.pread` on one descriptor: no lock, no seek, safe from any thread."""
 
+    _descriptor: int | None = None
+
     def __init__(self, path: str) -> None:
         self.name = path
-        self._descriptor: int | None = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         self.size = os.fstat(self._descriptor).st_size
 
     def open(self) -> IO[bytes]:

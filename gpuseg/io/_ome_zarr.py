@@ -96,7 +96,32 @@ class OmeZarrReader:
             self._store.close()
 
 
-def _open_store(name: str) -> Any:
+def open_levels(name: str, options: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
+    """Arrays of the first image's levels, and the names of their axes.
+
+    Raises
+    ------
+    SlideError
+        If there is no readable OME-Zarr image.
+    """
+    store = _open_store(name, options)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            group, image = _find_image(name, store)
+            axes = _axes(name, image, _version(group, image))
+            return _arrays(name, group, image, axes)[0], axes
+    except Exception as error:  # zarr raises whatever damaged metadata leads it to
+        with contextlib.suppress(AttributeError):
+            store.close()
+        if isinstance(error, SlideError):
+            raise
+        raise SlideError(
+            f"{name}: not readable OME-Zarr: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _open_store(name: str, options: Mapping[str, Any] | None = None) -> Any:
     import zarr.storage
 
     try:
@@ -104,7 +129,9 @@ def _open_store(name: str) -> Any:
             return zarr.storage.ZipStore(name, mode="r")
         if os.path.isdir(name):
             return zarr.storage.LocalStore(name, read_only=True)
-        return zarr.storage.FsspecStore.from_url(name, read_only=True)
+        return zarr.storage.FsspecStore.from_url(
+            name, read_only=True, storage_options=dict(options or {}) or None
+        )
     except Exception as error:  # whatever the protocol's package raises
         raise SlideError(f"{name}: {type(error).__name__}: {error}") from error
 

@@ -21,7 +21,7 @@ from gpuseg.typing import NumpyArray
 _TILE = 512
 _HEAD_BYTES = 1 << 20
 
-_DECODERS = {
+DECODERS = {
     "PNG": imagecodecs.png_decode,
     "JPEG 2000": imagecodecs.jpeg2k_decode,
     "WebP": imagecodecs.webp_decode,
@@ -94,9 +94,9 @@ class PlainReader:
                 pixels = _decode_jpeg(data)
             else:
                 if header.format == "PNG":
-                    _check_png(data)
+                    check_png(data)
                 with quiet():
-                    pixels = _DECODERS[header.format](data)
+                    pixels = DECODERS[header.format](data)
         except TileError:
             raise
         except Exception as error:  # codecs raise whatever damage leads them to
@@ -134,7 +134,7 @@ def _decode_jpeg(data: bytes) -> NumpyArray:
     return pixels
 
 
-def _check_png(data: bytes) -> None:
+def check_png(data: bytes) -> None:
     """Compare the checksums: imagecodecs does so, too, but never frees a damaged image."""
     position = 8
     while position + 12 <= len(data):

@@ -1,0 +1,93 @@
+"""Reading many small JPEGs: building the array, and computing it, beside dask-image and Dask."""
+
+from __future__ import annotations
+
+import glob
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array.image
+import dask_image.imread
+import numpy as np
+import simplejpeg
+from skimage.data import immunohistochemistry
+
+from benchmarks._harness import Row, compare
+from gpuseg._backend import threads
+from gpuseg.io import imread
+
+_SHAPE = (192, 256, 3)
+
+
+def run(quick: bool) -> list[Row]:
+    repeats = 1 if quick else int(os.environ.get("GPUSEG_BENCH_REPEATS", "5"))
+    rows = []
+    for count in (5,) if quick else (20, 200, 500):
+        with tempfile.TemporaryDirectory() as folder:
+            rows += _rows(folder, count, repeats)
+    return rows
+
+
+def _rows(folder: str, count: int, repeats: int) -> list[Row]:
+    _write(folder, count)
+    pattern = f"{folder}/*.jpg"
+    readers = {
+        "gpuseg": lambda: imread(pattern),
+        "dask-image": lambda: dask_image.imread.imread(pattern),
+        "Dask": lambda: dask.array.image.imread(pattern),
+    }
+    size = f"{count} JPEGs {_SHAPE[0]}×{_SHAPE[1]}"
+    listing = {"directory listing": lambda: sorted(glob.glob(pattern))}
+    built = compare(
+        "imread, building the array",
+        readers | listing,
+        size=size,
+        repeats=8 * repeats,
+        goal=10 if count == 500 else None,
+    )
+    with ThreadPoolExecutor(threads()) as pool, warnings.catch_warnings():
+        # scikit-image's plugin leaves a file to the garbage collector now and then.
+        warnings.simplefilter("ignore", ResourceWarning)
+        decoders = {
+            "bare decoder": lambda: np.stack(list(pool.map(_decode, sorted(glob.glob(pattern))))),
+            "bare decoder, a list": lambda: list(pool.map(_decode, sorted(glob.glob(pattern)))),
+        }
+        with dask.config.set(scheduler="threads", pool=None, num_workers=threads()):
+            computed = compare(
+                "imread, computing it",
+                {who: lambda read=read: read().compute() for who, read in readers.items()}
+                | decoders,
+                size=size,
+                unit_count=count,
+                unit="images",
+                repeats=repeats,
+                check=_equal,
+                goal=2.5 if count == 500 else None,
+            )
+    return [built, computed]
+
+
+def _write(folder: str, count: int) -> None:
+    tissue = immunohistochemistry()
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        top, left = (int(rng.integers(0, 512 - side)) for side in _SHAPE[:2])
+        crop = np.ascontiguousarray(tissue[top : top + _SHAPE[0], left : left + _SHAPE[1]])
+        path = Path(folder) / f"image_{number:04d}.jpg"
+        path.write_bytes(simplejpeg.encode_jpeg(crop, quality=90))
+
+
+def _decode(name: str) -> Any:
+    with open(name, "rb") as file:
+        return simplejpeg.decode_jpeg(file.read())
+
+
+def _equal(answers: Mapping[str, Any]) -> None:
+    for answer in answers.values():
+        np.testing.assert_array_equal(answers["gpuseg"], np.asarray(answer))
