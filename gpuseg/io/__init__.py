@@ -9,9 +9,13 @@ _HOMES = {
     "Region": "regions",
     "Slide": "slides",
     "SlideError": "slides",
+    "Volume": "volumes",
+    "VolumeLevel": "volumes",
     "as_regions": "regions",
     "imread": "images",
     "open_slide": "slides",
+    "open_volume": "volumes",
+    "write_table": "tables",
 }
 
 __all__ = sorted(_HOMES)
