@@ -66,6 +66,13 @@ class Session:
         self.cause: BaseException | None = None
         self.computed = 0
 
+    def failed_elsewhere(self, name: Name, failure: Mapping[str, Any] | None) -> bool:
+        """Whether another process failed at this since we began; noted if so."""
+        if failure is None or failure["id"] == self.before.get(name):
+            return False
+        self.failed.setdefault(name, failure["error"])
+        return True
+
     def workers(self) -> Cluster:
         if self._workers is None:
             opened = connect(self.run.scheduler, workers=self.run.workers)
@@ -123,8 +130,8 @@ def _pass(session: Session, order: Sequence[Result]) -> Iterator[Result]:
     done = store.done(each.name for each in order)
     waiting = {each.name for each in order} - done
     for name, failure in store.failures().items():
-        if name in waiting and failure["id"] != session.before.get(name):
-            session.failed.setdefault(name, failure["error"])
+        if name in waiting:
+            session.failed_elsewhere(name, failure)
     for result in order:
         if result.name in done or result.name in session.failed:
             continue
@@ -156,6 +163,8 @@ def _attempt(session: Session, result: Result) -> bool:
     try:
         if run.store.exists(result.name):
             return True
+        if session.failed_elsewhere(result.name, run.store.failure(result.name)):
+            return False
         _compute(session, result)
         session.computed += 1
     except Fenced:

@@ -106,16 +106,22 @@ class Store:
     def fail(self, name: Name, failure: Mapping[str, Any]) -> None:
         self.ours.write(f"failed/{name.flat}.json", json.dumps(failure, indent=1).encode())
 
+    def failure(self, name: Name) -> dict[str, Any] | None:
+        """Why a result failed, if it has not succeeded since."""
+        try:
+            found: dict[str, Any] = json.loads(self.ours.read(f"failed/{name.flat}.json"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return found
+
     def failures(self) -> dict[Name, dict[str, Any]]:
         """What failed and has not succeeded since."""
         found = {}
         for file in self.ours.children("failed"):
             step, _, short = file.removesuffix(".json").partition("~")
-            if not file.startswith("."):
-                try:
-                    found[Name(step, short)] = json.loads(self.ours.read(f"failed/{file}"))
-                except (FileNotFoundError, ValueError):
-                    continue
+            failure = self.failure(Name(step, short))
+            if failure is not None:
+                found[Name(step, short)] = failure
         return found
 
     def forgive(self, name: Name) -> None:
