@@ -167,3 +167,74 @@ def test_recipes_are_listed_and_printed(capsys, tmp_path):
     file.write_text(text.replace("threshold", "treshold"))
     assert main(["recipes", str(file)]) == 2
     assert "did you mean 'threshold'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """Four balls of 24 µm, one in the upper and three in the lower half."""
+    z, y, x = np.ogrid[:16, :60, :64]
+    image = np.full((16, 60, 64), 50, np.uint16)
+    for cz, cy, cx in ((3, 30, 30), (11, 14, 14), (11, 44, 16), (12, 30, 50)):
+        inside = (5 * (z - cz)) ** 2 + (2 * (y - cy)) ** 2 + (2 * (x - cx)) ** 2 <= 12**2
+        image[inside] = 4000
+    (tmp_path / "images").mkdir()
+    for number, plane in enumerate(image):
+        tifffile.imwrite(tmp_path / "images" / f"z{number}.tif", plane)
+    return tmp_path
+
+
+def test_planes_are_one_volume_with_cells_in_an_atlas(volume, capsys):
+    annotation = np.full((4, 6, 7), 20, np.uint16)
+    annotation[:2] = 10
+    tifffile.imwrite(volume / "annotation.tif", annotation, photometric="minisblack")
+    table = [
+        {"id": 1, "acronym": "root", "structure_id_path": [1]},
+        {"id": 10, "acronym": "upper", "structure_id_path": [1, 10]},
+        {"id": 20, "acronym": "lower", "structure_id_path": [1, 20]},
+    ]
+    (volume / "structures.json").write_text(json.dumps(table))
+    words = ["--planes", "--spacing", "5,2,2", "--atlas", str(volume / "annotation.tif"),
+             "--structures", str(volume / "structures.json"), "--atlas-spacing", "20"]  # fmt: skip
+    assert run(volume, *words, recipe="cells_3d") == 0
+    out = volume / "run"
+    assert [row["objects"] for row in rows(out / "summary.csv")] == ["4"]
+    counted = {row["acronym"]: row["count"] for row in rows(out / "regions" / "images.csv")}
+    assert (counted["root"], counted["upper"], counted["lower"]) == ("4", "1", "3")
+    objects = rows(out / "objects.csv")
+    assert sorted(row["structure"] for row in objects) == ["10", "20", "20", "20"]
+    assert {row["image"] for row in objects} == {"images"}
+    first = next(row for row in objects if row["structure"] == "10")
+    where = [float(first[f"centroid-{n}"]) for n in range(3)]
+    np.testing.assert_allclose(where, (15, 60, 60), atol=1)
+    zarr = pytest.importorskip("zarr")
+    labels = zarr.open_group(out / "labels" / "images.ome.zarr", mode="r")["0"]
+    assert labels.shape == (16, 60, 64)
+    assert int(labels[3, 30, 30]) == int(first["label"])
+    assert run(volume, *words, recipe="cells_3d") == 0
+    assert "0 segmented, 1 already there; 4 objects" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--atlas", "a.tif"], "--atlas 'a.tif' is no BrainGlobe atlas: add --structures"),
+        (["--structures", "s.json"], "--structures needs --atlas"),
+        (["--atlas", "a.tif", "--structures", "s.json"], "there is no 'a.tif'"),
+        (["--spacing", "5,0,2"], "--spacing must be one number above 0 or 3 of them"),
+    ],
+)
+def test_mistakes_about_volumes(volume, capsys, words, message):
+    assert run(volume, "--planes", *words, recipe="cells_3d") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_is_for_volumes_only(folder, capsys):
+    assert run(folder, "--planes") == 2
+    assert "--planes is for recipes of volumes, nuclei is 2-D" in capsys.readouterr().err
+    assert run(folder, "--atlas", "x") == 2
+    assert "--atlas is for recipes of volumes" in capsys.readouterr().err
+
+
+def test_a_volume_of_unknown_voxels_is_refused(volume, capsys):
+    assert run(volume, "--planes", recipe="cells_3d") == 1
+    assert "the pixel size must be known" in capsys.readouterr().err

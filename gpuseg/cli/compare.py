@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import math
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpuseg.cli._parser import EXPECTED, UsageError, reason
 from gpuseg.cli.compare_files import Pair, find_pairs, read_labels
 from gpuseg.cli.compare_rows import Scored, compiled, grouping, held_out, show, summary
 from gpuseg.io.tables import Row, check_table, write_table
+
+if TYPE_CHECKING:
+    from gpuseg.compare import Comparison
+    from gpuseg.typing import Array
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
     }
     settings = _settings(options)
     group_of = grouping(options.group, options.group_table, options.group_column)
+    _check_score(options.score, settings)
     match = None if options.match is None else compiled("--match", options.match)
     pairs = find_pairs(options.paths[:-1], options.paths[-1], match)
     scored = [one for one in (_reported(pair, group_of, settings) for pair in pairs) if one]
@@ -162,7 +168,7 @@ def _reported(
 
 
 def _compare(pair: Pair, group: str, settings: dict[str, Any]) -> Scored:
-    from gpuseg.compare import THRESHOLDS, compare_labels, surface_distances
+    from gpuseg.compare import compare_labels
 
     regions = settings["regions"]
     gold = read_labels(pair.gold, regions=regions in ("gold", "both"))
@@ -174,8 +180,17 @@ def _compare(pair: Pair, group: str, settings: dict[str, Any]) -> Scored:
         raise ValueError(f"{pair.pred} has shape {pred.shape}, {pair.gold} {gold.shape}{hint}")
     found = compare_labels(gold, pred)
     names = {"method": pair.method, "image": pair.image, "group": group}
-    row: dict[str, Any] = {**names, "pred": pair.pred, "gold": pair.gold}
-    row |= found.to_dict(settings["thresholds"] or THRESHOLDS)
+    columns = {**names, "pred": pair.pred, "gold": pair.gold}
+    return Scored(pair, group, found, {**columns, **_metrics(gold, pred, found, settings)})
+
+
+def _metrics(
+    gold: Array, pred: Array, found: Comparison, settings: dict[str, Any]
+) -> dict[str, int | float]:
+    """All columns of numbers."""
+    from gpuseg.compare import THRESHOLDS, surface_distances
+
+    row = found.to_dict(settings["thresholds"] or THRESHOLDS)
     if settings["sizes"]:
         for lower, upper, n_true, missed in found.missed_by_size(settings["sizes"]):
             span = f"{lower:g}_{upper:g}"
@@ -186,7 +201,26 @@ def _compare(pair: Pair, group: str, settings: dict[str, Any]) -> Scored:
             values = getattr(distances, name)
             named = "average_surface_distance" if name == "average" else name
             row[named] = float(values.mean()) if values.size else math.nan
-    return Scored(pair, group, found, row)
+    return row
+
+
+def _check_score(score: str, settings: dict[str, Any]) -> None:
+    """Refuse a column that no row will have.
+
+    Raises
+    ------
+    UsageError
+    """
+    import numpy as np
+
+    from gpuseg.compare import compare_labels
+
+    nothing = np.zeros((1, 1), np.uint8)
+    spacing = settings | {"spacing": None}
+    known = _metrics(nothing, nothing, compare_labels(nothing, nothing), spacing)
+    if score not in known:
+        near = difflib.get_close_matches(score, known, 3) or list(known)[:6]
+        raise UsageError(f"--score must be a column such as {', '.join(near)}, got {score!r}")
 
 
 def _write(

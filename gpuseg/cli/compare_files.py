@@ -201,6 +201,7 @@ def _packed(image: Array) -> Array:
     if image.ndim < 3 or image.shape[-1] not in (3, 4) or image.dtype.itemsize > 2:
         return image
     bits = 8 * image.dtype.itemsize
-    red, green, blue = (image[..., channel].astype("int64") for channel in range(3))
+    wide = "int32" if bits == 8 else "int64"
+    red, green, blue = (image[..., channel].astype(wide) for channel in range(3))
     packed: Array = (red << 2 * bits) | (green << bits) | blue
     return packed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -118,19 +119,11 @@ def summary(scored: Sequence[Scored]) -> list[Row]:
 
 
 def held_out(scored: Sequence[Scored], score: str) -> list[Row]:
-    """A row for each group: the method that is best on the others, and what it scores here.
-
-    Raises
-    ------
-    UsageError
-        If there is no such column of numbers.
-    """
+    """A row for each group: the method that is best on the others, and what it scores here."""
     from gpuseg.compare import leave_one_group_out
 
     if len({one.group for one in scored}) < 2:
         return []
-    if any(not isinstance(one.row.get(score), int | float) for one in scored):
-        raise UsageError(f"--score {score!r} is no column of numbers of the table")
     rows = leave_one_group_out(
         [one.row[score] for one in scored],
         [one.group for one in scored],
@@ -154,23 +147,17 @@ _ERRORS = frozenset(
      "splits", "merges", "hausdorff", "hausdorff_95", "average_surface_distance")
 )  # fmt: skip
 
-_SHOWN = {
-    "method": "method",
-    "image": "image",
-    "group": "group",
-    "held_out": "held out",
+_WORDS = {"held_out": "held out", "method": "method", "image": "image", "group": "group"}
+_NUMBERS = {
     "images": "images",
     "n_true": "gold",
     "n_test": "found",
     "f1_50": "F1 .5",
-    "ap_50": "AP .5",
     "ap": "mean AP",
     "seg": "SEG",
     "dice": "Dice",
-    "split": "split",
-    "merged": "merged",
     "hausdorff": "Hausdorff",
-    "count_q2": "Q² counts",
+    "count_q2": "Q²",
 }
 
 
@@ -185,21 +172,23 @@ def show(rows: Sequence[Row]) -> None:
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    names = [name for name in dict.fromkeys(name for row in rows for name in row)
-             if name in _SHOWN or len(rows[0]) < 8]  # fmt: skip
-    names = [name for name in names if len({row.get(name) for row in rows} - {"", None}) > 0]
-    if len({row.get("method") for row in rows}) == 1 and "held_out" not in names:
-        names = [name for name in names if name != "method"]
-    for name in names:
-        words = name in ("method", "image", "group", "held_out")
-        table.add_column(_SHOWN.get(name, name), justify="left" if words else "right",
-                         overflow="fold")  # fmt: skip
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    titles = _WORDS | _NUMBERS if len(names) > len(_NUMBERS) else {name: name for name in names}
+    shown = [name for name in titles if any(row.get(name, "") != "" for row in rows)]
+    if "held_out" not in shown and len({row["method"] for row in rows}) == 1:
+        shown.remove("method")
+    for name in shown:
+        title = (_WORDS | _NUMBERS).get(name, name)
+        if name in _WORDS:
+            table.add_column(title, overflow="fold", min_width=5)
+        else:
+            table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(_cell(row.get(name))) for name in names))
+        table.add_row(*(Text(_cell(row.get(name))) for name in shown))
     Console(file=sys.stdout).print(table)
 
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}"
+        return "" if math.isnan(value) else f"{value:.3f}"
     return f"{value:,}" if isinstance(value, int) else str("" if value is None else value)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from gpuseg.cli._parser import EXPECTED, reason
 from gpuseg.cli.inputs import basename
 from gpuseg.io.tables import replacing, table_bytes
 from gpuseg.recipes import Recipe, parse
-from gpuseg.typing import NumpyArray
+from gpuseg.typing import Array, NumpyArray
 
 Columns = dict[str, NumpyArray]
 
@@ -31,11 +32,19 @@ class Work:
     labels: Path
     objects: Path
     picture: Path
+    planes: bool = False
+    regions: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables: the file's name, or that of the folder of its planes."""
+        return basename(os.path.dirname(os.path.abspath(self.path)) if self.planes else self.path)
 
     @property
     def outputs(self) -> list[Path]:
         """Files that it makes."""
-        return [self.labels, self.objects, self.picture]
+        made = [self.labels, self.objects, self.picture, self.regions]
+        return [path for path in made if path is not None]
 
 
 @dataclass(frozen=True)
@@ -48,8 +57,13 @@ class Done:
 
 def segment(work: Work) -> Done:
     """Segment and measure one image; an error is returned, so that the others go on."""
+    return attempt(_segment, work)
+
+
+def attempt(function: Callable[..., dict[str, Any]], work: Work, *arguments: Any) -> Done:
+    """What a function makes of an image, or what went wrong."""
     try:
-        return Done(_segment(work))
+        return Done(function(work, *arguments))
     except EXPECTED as error:
         return Done(None, reason(work.path, error))
     except Exception as error:  # a defect, of ours or of a decoder
@@ -103,13 +117,13 @@ def summary(
     objects: Mapping[str, NumpyArray],
     shape: Sequence[int],
     frames: int,
-    labels: Sequence[NumpyArray],
+    labels: Sequence[Array],
 ) -> dict[str, Any]:
     """One row of the summary."""
     row: dict[str, Any] = {"image": work.path, "recipe": recipe.name}
     row |= {"shape": " x ".join(map(str, shape)), "frames": frames}
     row["objects"] = len(objects["label"])
-    covered = sum(int(np.count_nonzero(each)) for each in labels)
+    covered = sum(int((each > 0).sum()) for each in labels)
     row["covered"] = covered / max(1, sum(each.size for each in labels))
     for name, column in objects.items():
         if name.startswith(("area", "intensity_mean")) and column.size:
@@ -126,7 +140,7 @@ def draw(work: Work, recipe: Recipe, image: Any, labels: Any, row: Mapping[str, 
     picture = objects_picture(
         image,
         labels,
-        title=basename(work.path),
+        title=work.name,
         subtitle=f"{row['objects']:,} objects by {recipe.name}; {size}",
         mpp=None if work.spacing is None else work.spacing[-1],
     )

@@ -7,29 +7,33 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gpuseg.cli import options as shared
 from gpuseg.cli._parser import EXPECTED, UsageError, reason
-from gpuseg.cli.inputs import basename, destinations, expand
+from gpuseg.cli.inputs import destinations, expand
 from gpuseg.cli.ledger import Ledger, state_of
 from gpuseg.cli.progress import Images
-from gpuseg.cli.segment_image import Work, segment
+from gpuseg.cli.segment_image import Done, Work, attempt, segment
+from gpuseg.cli.segment_volume import segment_volume
 from gpuseg.io.tables import Row, replacing
 from gpuseg.recipes import Recipe, load, parse
 
 if TYPE_CHECKING:
     from gpuseg.cluster import Cluster
 
-_FOLDERS = ("labels", "pictures", ".objects")
-
 
 class Plan:
     """Images of one command: what is known, what fails, what remains."""
 
-    def __init__(self, recipe: Recipe, work: list[Work], out: Path, table: str) -> None:
-        self.recipe, self.work, self.out = recipe, work, out
+    def __init__(
+        self, recipe: Recipe, work: list[Work], out: Path, table: str, brain: Brain | None
+    ) -> None:
+        self.recipe, self.work, self.out, self.brain = recipe, work, out, brain
         self.table = out / f"objects.{table}"
         self.ledger = Ledger(out / "summary.csv")
         self.kept = self.made = self.failed = 0
@@ -45,7 +49,7 @@ class Plan:
         todo = []
         for work in self.work:
             try:
-                made_from = _made_from(work)
+                made_from = self._made_from(work)
             except EXPECTED as error:
                 self._fail(reason(work.path, error), progress)
                 continue
@@ -58,20 +62,45 @@ class Plan:
 
     def segment(self, todo: Sequence[Work], cluster: Cluster, progress: Images) -> None:
         """Segment what remains, each image remembered as soon as it is done."""
-        for name in _FOLDERS:
-            (self.out / name).mkdir(exist_ok=True)
+        for path in {path.parent for work in todo for path in work.outputs}:
+            path.mkdir(exist_ok=True)
         (self.out / "recipe.toml").write_text(self.recipe.source, encoding="utf-8")
-        before = {work.path: _made_from(work) for work in todo}
-        for work, done in cluster.map(segment, todo):
+        before = {work.path: self._made_from(work) for work in todo}
+        for work, done in self._done(todo, before, cluster):
             if done.row is None:
                 self._fail(done.error, progress)
                 continue
-            if _made_from(work) != before[work.path]:
+            if self._made_from(work) != before[work.path]:
                 self._fail(f"{work.path} changed while it was read", progress)
                 continue
             self.made += 1
             self.ledger.add(work.path, before[work.path], work.outputs, [done.row])
             progress.add()
+
+    def _done(
+        self, todo: Sequence[Work], made_from: dict[str, Any], cluster: Cluster
+    ) -> Iterator[tuple[Work, Done]]:
+        """Small images side by side, or volumes one by one, whose chunks are side by side."""
+        if self.recipe.ndim == 2:
+            yield from cluster.map(segment, todo)
+            return
+        atlas, affine = (None, None) if self.brain is None else self.brain.open()
+        for work in todo:
+            about = made_from[work.path]["input"], work.channel, work.level
+            yield work, attempt(segment_volume, work, self.out, about, cluster, atlas, affine)
+
+    def _made_from(self, work: Work) -> dict[str, Any]:
+        """Everything that decides what an image gives, as JSON keeps it."""
+        made_from = {
+            "input": _state(work),
+            "recipe": work.recipe,
+            "channel": work.channel,
+            "level": work.level,
+            "spacing": work.spacing,
+            "atlas": None if self.brain is None else self.brain.made_from(),
+        }
+        decoded: dict[str, Any] = json.loads(json.dumps(made_from))
+        return decoded
 
     def write_tables(self) -> None:
         """Write the summary, and one table of all objects from the images' own."""
@@ -80,9 +109,9 @@ class Plan:
         self.ledger.write_table([work.path for work in self.work], at_once=True)
         paths = [
             work.objects for work in self.work
-            if self.ledger.rows(work.path, _made_from(work), work.outputs)
+            if self.ledger.rows(work.path, self._made_from(work), work.outputs)
         ]  # fmt: skip
-        names = [basename(work.path) for work in self.work if work.objects in set(paths)]
+        names = [work.name for work in self.work if work.objects in set(paths)]
         join = _join_csv if self.table.suffix == ".csv" else _join_parquet
         join(self.table, paths, names)
 
@@ -93,6 +122,52 @@ class Plan:
         self.failed += 1
         progress.say(f"gpuseg segment: error: {text}")
         progress.add()
+
+
+@dataclass(frozen=True)
+class Brain:
+    """Where the atlas is."""
+
+    annotation: str
+    structures: str | None
+    spacing: tuple[float, ...] | None
+    affine: str | None
+
+    def made_from(self) -> list[Any]:
+        """State of all its files."""
+        named = [self.annotation, self.structures, self.affine]
+        return [self.spacing, *(state_of(name) for name in named if name is not None)]
+
+    def open(self) -> tuple[Any, Any]:
+        """The atlas and the affine."""
+        from gpuseg.atlas import Atlas, open_atlas
+        from gpuseg.io import open_volume
+
+        affine = None if self.affine is None else np.loadtxt(self.affine, delimiter=None)
+        if self.structures is None:
+            return open_atlas(self.annotation), affine
+        volume = open_volume(self.annotation, spacing=self.spacing)
+        if volume.spacing is None:
+            raise ValueError(f"{self.annotation} doesn't tell its voxel size: --atlas-spacing")
+        spacing = volume.spacing
+        return Atlas(volume.array, self.structures, spacing=spacing, origin=volume.origin), affine
+
+
+def _brain(options: argparse.Namespace, recipe: Recipe) -> Brain | None:
+    if options.atlas is None:
+        for name in ("structures", "atlas_spacing", "affine"):
+            if getattr(options, name) is not None:
+                raise UsageError(f"--{name.replace('_', '-')} needs --atlas")
+        return None
+    if recipe.ndim != 3:
+        raise UsageError(f"--atlas is for recipes of volumes, {recipe.name} is 2-D")
+    if options.structures is None and not (Path(options.atlas) / "structures.json").is_file():
+        raise UsageError(f"--atlas {options.atlas!r} is no BrainGlobe atlas: add --structures")
+    spacing = _numbers("--atlas-spacing", options.atlas_spacing, 3)
+    for path in (options.atlas, options.structures, options.affine):
+        if path is not None and not os.path.exists(path):
+            raise UsageError(f"there is no {path!r}")
+    return Brain(options.atlas, options.structures, spacing, options.affine)
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
@@ -108,27 +183,35 @@ def make_plan(options: argparse.Namespace) -> Plan:
     spacing = _numbers("--spacing", options.spacing, recipe.ndim)
     if options.level < 0:
         raise UsageError(f"--level must be at least 0, got {options.level}")
-    images = expand(options.images)
+    brain = _brain(options, recipe)
+    if options.planes and recipe.ndim == 2:
+        raise UsageError(f"--planes is for recipes of volumes, {recipe.name} is 2-D")
+    images = list(options.images) if options.planes else expand(options.images)
     out = Path(options.out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out must be a folder, got the file {str(out)!r}")
     out.mkdir(parents=True, exist_ok=True)
-    suffix = ".tif"
-    labels = destinations("--out", f"{out / 'labels'}{os.sep}", images, (suffix,))
-    work = [
-        Work(
-            path=image,
-            recipe=(recipe.source, recipe.name, dict(recipe.settings)),
-            channel=options.channel,
-            level=options.level,
-            spacing=spacing,
-            labels=label,
-            objects=out / ".objects" / f"{label.stem}.{options.table}",
-            picture=out / "pictures" / f"{label.stem}.jpg",
+    suffix = ".tif" if recipe.ndim == 2 else ".ome.zarr"
+    names = [str(Path(image).absolute().parent) if options.planes else image for image in images]
+    labels = destinations("--out", f"{out / 'labels'}{os.sep}", names, (suffix,))
+    work = []
+    for image, label in zip(images, labels, strict=True):
+        stem = label.name.removesuffix(suffix)
+        work.append(
+            Work(
+                path=image,
+                recipe=(recipe.source, recipe.name, dict(recipe.settings)),
+                channel=options.channel,
+                level=options.level,
+                spacing=spacing,
+                labels=label,
+                objects=out / ".objects" / f"{stem}.{options.table}",
+                picture=out / "pictures" / f"{stem}.jpg",
+                planes=options.planes,
+                regions=out / "regions" / f"{stem}.{options.table}" if brain else None,
+            )
         )
-        for image, label in zip(images, labels, strict=True)
-    ]
-    return Plan(recipe, work, out, options.table)
+    return Plan(recipe, work, out, options.table, brain)
 
 
 def _recipe(name: str, settings: Sequence[str]) -> Recipe:
@@ -164,17 +247,10 @@ def _numbers(option: str, text: str | None, count: int) -> tuple[float, ...] | N
     return numbers
 
 
-def _made_from(work: Work) -> dict[str, Any]:
-    """Everything that decides what an image gives, as JSON keeps it."""
-    made_from = {
-        "input": state_of(work.path),
-        "recipe": work.recipe,
-        "channel": work.channel,
-        "level": work.level,
-        "spacing": work.spacing,
-    }
-    decoded: dict[str, Any] = json.loads(json.dumps(made_from))
-    return decoded
+def _state(work: Work) -> Any:
+    if not work.planes:
+        return state_of(work.path)
+    return [state_of(plane) for plane in expand([work.path])]
 
 
 def _join_csv(table: Path, parts: Sequence[Path], names: Sequence[str]) -> None:
