@@ -20,7 +20,7 @@ from gpuseg.typing import NumpyArray
 
 Result = TypeVar("Result")
 
-# Voxels or points that one task takes; an index needs 8 bytes for each of its voxels.
+# Voxels that one task takes, and eight times the points.
 _TASK = 1 << 20
 
 
@@ -37,7 +37,9 @@ def index_regions(annotation: NumpyArray, structures: Structures) -> NumpyArray:
     missing = codes.dtype.type(np.iinfo(codes.dtype).max)
 
     def task(planes: slice) -> None:
-        some = np.ascontiguousarray(annotation[planes], np.int64)
+        # What atlases have is compiled for; the rest is converted.
+        own = annotation.dtype in (np.dtype(np.uint16), np.dtype(np.uint32))
+        some = np.ascontiguousarray(annotation[planes], None if own else np.int64)
         _index(some.ravel(), ids, numbers, missing, codes[planes].reshape(-1))
 
     _each(task, _planes(annotation.shape))
@@ -49,7 +51,7 @@ def _index(values, ids, numbers, missing, out):  # type: ignore[no-untyped-def]
     # Neighbours are mostly alike: one search serves a run of them.
     last, code = np.int64(0), np.int64(0)
     for i in range(values.size):
-        value = values[i]
+        value = np.int64(values[i])
         if value != last:
             last = value
             at = np.searchsorted(ids, value)
@@ -100,12 +102,13 @@ def tally(
     """
 
     def task(planes: slice) -> NumpyArray:
-        counts = np.zeros((number, 3), np.int64)
+        counts = np.zeros(3 * number, np.int64)
         start = planes.start
         _tally(codes[planes], start, sides.values, sides.strides, matrix, shape, counts)
         return counts
 
-    return np.sum(_each(task, _planes(codes.shape)), axis=0)
+    counts: NumpyArray = np.sum(_each(task, _planes(codes.shape)), axis=0)
+    return counts.reshape(number, 3)
 
 
 @jit
@@ -116,15 +119,24 @@ def _tally(codes, start, sides, strides, matrix, shape, counts):  # type: ignore
             a = matrix[0, 0] * z + matrix[0, 1] * y + matrix[0, 3] + 0.5
             b = matrix[1, 0] * z + matrix[1, 1] * y + matrix[1, 3] + 0.5
             c = matrix[2, 0] * z + matrix[2, 1] * y + matrix[2, 3] + 0.5
+            # Neighbours are mostly alike: one addition to memory serves a run of them.
+            last, run = np.int64(0), np.int64(0)
             for x in range(codes.shape[2]):
-                code = codes[k, y, x]
-                if (
-                    code != 0
-                    and 0 <= a + matrix[0, 2] * x < shape[0]
+                code = np.int64(codes[k, y, x])
+                if code == 0:
+                    continue
+                if not (
+                    0 <= a + matrix[0, 2] * x < shape[0]
                     and 0 <= b + matrix[1, 2] * x < shape[1]
                     and 0 <= c + matrix[2, 2] * x < shape[2]
                 ):
-                    counts[code, sides[z * strides[0] + y * strides[1] + x * strides[2]]] += 1
+                    continue
+                key = 3 * code + sides[z * strides[0] + y * strides[1] + x * strides[2]]
+                if key != last:
+                    counts[last] += run
+                    last, run = key, np.int64(0)
+                run += 1
+            counts[last] += run
 
 
 def _planes(shape: Sequence[int]) -> list[slice]:

@@ -92,8 +92,9 @@ class Atlas:
         self._check_ids(annotation)
 
     def _check_ids(self, annotation: Array) -> None:
-        missing = self._codes == np.iinfo(self._codes.dtype).max
-        if missing.any():
+        marker = np.iinfo(self._codes.dtype).max
+        if self._codes.max() == marker:
+            missing = self._codes == marker
             whole = annotation.compute() if floor(annotation) == "_dask" else annotation
             ids = np.unique(whole[missing])
             named = ", ".join(map(str, ids[:10].tolist())) + (", ..." if ids.size > 10 else "")
