@@ -131,6 +131,10 @@ def _arrays(tree: Any) -> Iterator[dict[str, Any]]:
 
 def _array_problems(folder: Folder, name: Name, path: str, by_chunks: bool) -> Iterator[Problem]:
     grid = None
+    try:
+        json.loads(folder.read(f"{path}/zarr.json"))
+    except (ValueError, FileNotFoundError) as error:
+        yield Problem(name, f"{path}/zarr.json", str(error))
     for level in sorted(each for each in folder.children(path) if each.isdecimal()):
         try:
             form = parsed(folder.read(f"{path}/{level}/zarr.json"))
