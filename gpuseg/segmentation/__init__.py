@@ -2,6 +2,7 @@
 
 from gpuseg.segmentation._onnx import OnnxModel
 from gpuseg.segmentation._predict import predict
+from gpuseg.segmentation._watershed import watershed
 from gpuseg.segmentation.label_tools import (
     clear_border,
     expand_labels,
@@ -18,4 +19,5 @@ __all__ = [
     "map_array",
     "predict",
     "relabel_sequential",
+    "watershed",
 ]

@@ -1,0 +1,406 @@
+"""Passes of the watershed over one block of pixels, in numba.
+
+A block is a flat array of keys with a frame of one pixel around: what neighbouring blocks hold
+there, or nothing. Pixels `first` to `last` are the block's own, but for those whose `way` is `HALO`
+or `OUT`. Steps lead to neighbours, ascending, so that of equal neighbours the first one found is
+that with the lowest index. `docs/design/watershed.md` says why each pass is right.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpuseg._cpu._jit import jit
+
+# What `way` says beyond the number of the step to the lowest neighbour.
+ROOT, LOW, HALO, OUT = 252, 253, 254, 255
+# Depth of flat pixels that no way down is known for.
+FAR = 2**31 - 1
+# What `node` says beyond nodes (from 0 on) and seeds (~0, ~1, ...).
+UNSET, NOTHING, BEYOND = -(2**31), 2**31 - 1, 2**31 - 2
+# What is known of a component beyond the seed (~0, ~1, ...) that it has.
+CLOSED, OPEN, DEAD = 0, 1, 2
+
+
+@jit
+def fill(values: Any, seeds: Any, mask: Any, starts: Any, keys: Any, way: Any) -> int:
+    """Copy rows of keys into the frame, whose row i begins at starts[i]; returns how many seeds."""
+    found = 0
+    masked = mask.size > 0
+    seeded = seeds.size > 0
+    for row in range(values.shape[0]):
+        at = starts[row]
+        for x in range(values.shape[1]):
+            if masked and not mask[row, x]:
+                continue
+            keys[at + x] = values[row, x]
+            root = seeded and seeds[row, x]
+            way[at + x] = ROOT if root else 0
+            found += root
+    return found
+
+
+@jit
+def flats(keys: Any, way: Any, depth: Any, steps: Any, first: int, last: int, flat: Any) -> int:
+    """Find pixels without a lower neighbour but with an equal one: their depth is not known yet."""
+    count = 0
+    for p in range(first, last):
+        if way[p] >= ROOT:
+            continue
+        key = keys[p]
+        lower = equal = False
+        for k in range(steps.size):
+            other = keys[p + steps[k]]
+            if other < key:
+                lower = True
+                break
+            equal |= other == key
+        if equal and not lower:
+            depth[p] = FAR
+            flat[count] = p
+            count += 1
+    return count
+
+
+@jit
+def shores(
+    keys: Any,
+    way: Any,
+    depth: Any,
+    steps: Any,
+    first: int,
+    last: int,
+    flat: Any,
+    own: bool,
+    beyond: bool,
+    found: Any,
+) -> int:
+    """Flat pixels whose depth follows from a neighbour: of their own block's, or beyond it."""
+    count = 0
+    for i in range(flat.size):
+        p = flat[i]
+        least = depth[p]
+        for k in range(steps.size):
+            r = p + steps[k]
+            if keys[r] != keys[p]:
+                continue
+            if r < first or r >= last or way[r] == HALO:
+                if beyond and depth[r] + 1 < least and depth[r] != FAR:
+                    least = depth[r] + 1
+            elif own and depth[r] == 0:
+                least = 1
+        if least < depth[p]:
+            depth[p] = least
+            found[count] = p
+            count += 1
+    return count
+
+
+@jit
+def spread(
+    keys: Any, way: Any, depth: Any, steps: Any, first: int, last: int, sources: Any, queue: Any
+) -> None:
+    """Carry depths on from `sources`, which ascend by depth: each flat pixel is set once."""
+    head = tail = at = 0
+    while at < sources.size or head < tail:
+        if head == tail or (at < sources.size and depth[sources[at]] <= depth[queue[head]]):
+            p = sources[at]
+            at += 1
+        else:
+            p = queue[head]
+            head += 1
+        for k in range(steps.size):
+            r = p + steps[k]
+            if keys[r] != keys[p] or depth[r] <= depth[p] + 1:
+                continue
+            if first <= r < last and way[r] != HALO:
+                depth[r] = depth[p] + 1
+                queue[tail] = r
+                tail += 1
+
+
+@jit
+def settle(depth: Any, flat: Any) -> None:
+    """Flat pixels without any way down are told apart by their index alone."""
+    for i in range(flat.size):
+        if depth[flat[i]] == FAR:
+            depth[flat[i]] = 0
+
+
+@jit
+def descend(
+    keys: Any, way: Any, depth: Any, node: Any, steps: Any, first: int, last: int, tag: Any
+) -> int:
+    """Point each pixel to its lowest neighbour; returns how many nodes that gives.
+
+    A node is a pixel without a lower neighbour, or one that points beyond the block.
+    """
+    nodes = seeds = 0
+    for p in range(first, last):
+        if way[p] >= ROOT:
+            node[p] = NOTHING if way[p] == OUT else BEYOND
+            if way[p] == ROOT:
+                seeds += 1
+                node[p] = -seeds
+            continue
+        lowest, deep, best = keys[p], depth[p], -1
+        for k in range(steps.size):
+            r = p + steps[k]
+            key = keys[r]
+            if key > lowest:
+                continue
+            if key < lowest:
+                lowest, deep, best = key, depth[r], k
+            elif depth[r] < deep or (best < 0 and depth[r] == deep and steps[k] < 0):
+                deep, best = depth[r], k
+        node[p] = UNSET
+        if best < 0:
+            way[p] = LOW
+            tag[nodes] = CLOSED
+            node[p] = nodes
+            nodes += 1
+            continue
+        way[p] = best
+        r = p + steps[best]
+        if r < first or r >= last or way[r] == HALO:
+            tag[nodes] = OPEN
+            node[p] = nodes
+            nodes += 1
+    return nodes
+
+
+@jit
+def follow(way: Any, node: Any, steps: Any, first: int, last: int) -> None:
+    """Give each pixel the node or seed at the end of its way."""
+    for p in range(first, last):
+        if node[p] != UNSET:
+            continue
+        q = p
+        while node[q] == UNSET:
+            q += steps[way[q]]
+        end = node[q]
+        q = p
+        while node[q] == UNSET:
+            node[q] = end
+            q += steps[way[q]]
+
+
+@jit
+def divides(
+    keys: Any, way: Any, node: Any, steps: Any, first: int, last: int, rim: Any, nothing: Any
+) -> int:
+    """Find pixels with a neighbour of another node, unless both have seeds."""
+    count = 0
+    for p in range(first, last):
+        if way[p] >= HALO:
+            continue
+        a = node[p]
+        for k in range(steps.size):
+            r = p + steps[k]
+            if r < first or r >= last or node[r] == BEYOND:
+                found = a >= 0 and keys[r] != nothing
+            elif steps[k] < 0:
+                continue
+            else:
+                b = node[r]
+                found = b != a and b != NOTHING and (a >= 0 or b >= 0)
+            if found:
+                rim[count] = p
+                count += 1
+                break
+    return count
+
+
+@jit
+def root(parent: Any, node: int) -> int:
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@jit
+def component(node: Any, parent: Any, p: int) -> int:
+    """Root of a pixel's component, or the seed of a pixel that has one by itself."""
+    a = node[p]
+    return a if a < 0 else root(parent, a)
+
+
+@jit
+def lower(keys: Any, depth: Any, p: int, q: int) -> bool:
+    """The strict order of pixels."""
+    if keys[p] != keys[q]:
+        return bool(keys[p] < keys[q])
+    if depth[p] != depth[q]:
+        return bool(depth[p] < depth[q])
+    return p < q
+
+
+@jit
+def offer(keys: Any, depth: Any, p: int, q: int, a: int, high: Any, low: Any) -> None:
+    """Keep the edge between p and q for component `a` if it is the least so far."""
+    if lower(keys, depth, p, q):
+        p, q = q, p
+    if (
+        high[a] < 0
+        or lower(keys, depth, p, high[a])
+        or (p == high[a] and lower(keys, depth, q, low[a]))
+    ):
+        high[a], low[a] = p, q
+
+
+@jit
+def choose(
+    keys: Any,
+    depth: Any,
+    node: Any,
+    steps: Any,
+    first: int,
+    last: int,
+    rim: Any,
+    parent: Any,
+    tag: Any,
+    chooser: int,
+    high: Any,
+    low: Any,
+    nothing: Any,
+) -> int:
+    """A round's first half: the least edge out of each component whose tag is `chooser`.
+
+    Closed components look beyond the block as well. Returns how many pixels of the rim still
+    divide what is not joined; they come first in it.
+    """
+    kept = 0
+    for i in range(rim.size):
+        p = rim[i]
+        a = component(node, parent, p)
+        keep = False
+        for k in range(steps.size):
+            r = p + steps[k]
+            if r < first or r >= last or node[r] == BEYOND:
+                if a < 0 or tag[a] < 0 or keys[r] == nothing:
+                    continue
+                keep = True
+                if chooser == CLOSED and tag[a] == CLOSED:
+                    offer(keys, depth, p, r, a, high, low)
+                continue
+            if steps[k] < 0 or node[r] == NOTHING:
+                continue
+            b = component(node, parent, r)
+            if a == b or ((a < 0 or tag[a] < 0) and (b < 0 or tag[b] < 0)):
+                continue
+            keep = True
+            if a >= 0 and tag[a] == chooser:
+                offer(keys, depth, p, r, a, high, low)
+            if b >= 0 and tag[b] == chooser:
+                offer(keys, depth, p, r, b, high, low)
+        if keep:
+            rim[kept] = p
+            kept += 1
+    return kept
+
+
+@jit
+def connect(
+    node: Any,
+    first: int,
+    last: int,
+    parent: Any,
+    tag: Any,
+    chooser: int,
+    high: Any,
+    low: Any,
+    edges: Any,
+    count: int,
+) -> int:
+    """A round's second half: join along chosen edges, and list those within the block."""
+    for a in range(parent.size):
+        if high[a] < 0:
+            continue
+        p, q = high[a], low[a]
+        high[a] = -1
+        if q < first or q >= last or node[q] == BEYOND:
+            p, q = q, p
+        if p < first or p >= last or node[p] == BEYOND:
+            tag[component(node, parent, q)] = OPEN
+            continue
+        x, y = component(node, parent, p), component(node, parent, q)
+        if x == y:
+            continue
+        edges[count, 0], edges[count, 1] = p, q
+        count += 1
+        x, y = min(x, y), max(x, y)
+        if x < 0:
+            tag[y] = x
+        else:
+            parent[y] = x
+            if tag[x] == chooser:
+                tag[x] = tag[y]
+    return count
+
+
+@jit
+def number(parent: Any, tag: Any, link: Any) -> int:
+    """What became of nodes: a seed (~0, ~1, ...), an open component (0, ...), or `NOTHING`."""
+    opened = 0
+    for a in range(parent.size):
+        if parent[a] != a:
+            # Roots come before what hangs on them.
+            link[a] = link[root(parent, a)]
+        elif tag[a] < 0:
+            link[a] = tag[a]
+        elif tag[a] == OPEN:
+            link[a] = opened
+            opened += 1
+        else:
+            link[a] = NOTHING
+    return opened
+
+
+@jit
+def contacts(
+    keys: Any,
+    node: Any,
+    link: Any,
+    steps: Any,
+    first: int,
+    last: int,
+    faces: Any,
+    out: Any,
+    nothing: Any,
+) -> int:
+    """List (pixel, neighbour) where an open component meets a pixel beyond the block."""
+    count = 0
+    for i in range(faces.size):
+        p = faces[i]
+        if node[p] < 0 or link[node[p]] < 0 or link[node[p]] == NOTHING:
+            continue
+        for k in range(steps.size):
+            r = p + steps[k]
+            if (r < first or r >= last or node[r] == BEYOND) and keys[r] != nothing:
+                out[count, 0], out[count, 1] = p, r
+                count += 1
+    return count
+
+
+@jit
+def write(node: Any, values: Any, final: Any, starts: Any, out: Any) -> None:
+    """Labels of rows of pixels: `values` of seeds, `final` of nodes."""
+    for row in range(out.shape[0]):
+        at = starts[row]
+        for x in range(out.shape[1]):
+            a = node[at + x]
+            if a < 0:
+                out[row, x] = values[~a]
+            else:
+                out[row, x] = 0 if a >= BEYOND else final[a]
+
+
+def neighbours(shape: tuple[int, ...], connectivity: int) -> Any:
+    """Ascending steps to the neighbours in a flat array of `shape`."""
+    strides = np.cumprod((1, *shape[:0:-1]))[::-1]
+    offsets = np.indices((3,) * len(shape)).reshape(len(shape), -1).T - 1
+    near = np.count_nonzero(offsets, axis=1)
+    return np.sort(offsets[(near > 0) & (near <= connectivity)] @ strides)

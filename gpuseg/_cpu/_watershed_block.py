@@ -1,0 +1,251 @@
+"""One block of a watershed: its arrays in a frame of one pixel, and what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpuseg._cpu import _watershed_basins as basins
+from gpuseg._cpu._order_keys import key_type, order_keys
+from gpuseg._cpu._watershed_merge import OUTSIDE, SEED, Edges, Part
+from gpuseg.typing import NumpyArray
+
+Index = tuple[int, ...]
+
+
+@dataclass
+class Frame:
+    """Keys, ways and depths of an array with one pixel more on each side."""
+
+    keys: NumpyArray
+    way: NumpyArray
+    depth: NumpyArray
+    node: NumpyArray
+
+    @classmethod
+    def around(cls, shape: Index, dtype: np.dtype[Any]) -> Frame:
+        """A frame with nothing in it."""
+        framed = tuple(size + 2 for size in shape)
+        kind = key_type(dtype)
+        return cls(
+            np.full(framed, np.iinfo(kind).max, kind),
+            np.full(framed, basins.OUT, np.uint8),
+            np.zeros(framed, np.int32),
+            np.empty(framed, np.int32),
+        )
+
+    def rows(self, first: int, last: int) -> Frame:
+        """The part around rows (or planes) `first` to `last` of the array."""
+        arrays = (self.keys, self.way, self.depth, self.node)
+        return Frame(*(array[first : last + 2] for array in arrays))
+
+
+class Block:
+    """Some pixels of an image, at `origin` in the `whole`, whose neighbours' keys are around them.
+
+    Attributes
+    ----------
+    values : array
+        Labels of its seeds, in raster order.
+    """
+
+    def __init__(self, frame: Frame, connectivity: int, origin: Index, whole: Index) -> None:
+        self.frame, self.origin, self.whole = frame, origin, whole
+        self.shape = tuple(size - 2 for size in frame.keys.shape)
+        self.keys, self.way, self.depth, self.node = (
+            array.reshape(-1) for array in (frame.keys, frame.way, frame.depth, frame.node)
+        )
+        self.steps = basins.neighbours(frame.keys.shape, connectivity)
+        plane = self.keys.size // frame.keys.shape[0]
+        self.span = (plane, self.keys.size - plane)
+        self.nothing = self.keys.dtype.type(np.iinfo(self.keys.dtype).max)
+        self.values: NumpyArray = np.empty(0, np.int64)
+        self.flat: NumpyArray = np.empty(0, np.int32)
+        self.parent: NumpyArray = np.empty(0, np.int32)
+        self.link: NumpyArray = np.empty(0, np.int32)
+
+    def fill(self, image: NumpyArray, markers: NumpyArray | None, mask: NumpyArray | None) -> None:
+        """Copy the block's own pixels into the frame."""
+        if image.dtype.kind == "f":
+            odd = np.isnan(image) if mask is None else np.isnan(image) & mask
+            if odd.any():
+                raise ValueError(
+                    f"image must not have NaN where it is flooded, got {int(odd.sum())} of "
+                    f"{odd.size} pixels; replace them, or leave them out by the mask"
+                )
+        none = np.empty((0, 0), bool)
+        seeds = none if markers is None else _rows(markers != 0)
+        inside = none if mask is None else _rows(mask)
+        keys = _rows(order_keys(image))
+        seeded = basins.fill(keys, seeds, inside, self.starts(), self.keys, self.way)
+        if markers is not None:
+            chosen = markers != 0 if mask is None else (markers != 0) & mask
+            self.values = markers[chosen].astype(np.int64)
+            if seeded and self.values.min() < 0:
+                raise ValueError(f"markers must not be negative, got {int(self.values.min())}")
+
+    def starts(self) -> NumpyArray:
+        """Where each row of the block begins in the frame."""
+        at = np.arange(self.keys.size // self.frame.keys.shape[-1]) * self.frame.keys.shape[-1] + 1
+        grid = at.reshape(self.frame.keys.shape[:-1])
+        return grid[tuple(slice(1, -1) for _ in grid.shape)].reshape(-1)
+
+    def flats(self) -> None:
+        """Find pixels whose depth must be found."""
+        flat = np.empty(self.span[1] - self.span[0], np.int32)
+        self.flat = flat[: basins.flats(*self._pixels(), self.depth, self.steps, *self.span, flat)]
+
+    def deepen(self, own: bool, beyond: bool) -> bool:
+        """Find depths from the block's `own` pixels, or those `beyond`; whether any was found."""
+        flat = self.flat
+        if not own and self.span[0] == self._stride():
+            # Only the first and last rows have neighbours beyond.
+            first, last = np.searchsorted(
+                flat, [self.span[0] + self._stride(), self.span[1] - self._stride()]
+            )
+            flat = flat if first >= last else np.concatenate([flat[:first], flat[last:]])
+        found = np.empty(flat.size, np.int32)
+        where = (*self._pixels(), self.depth, self.steps, *self.span)
+        self.sources = found[: basins.shores(*where, flat, own, beyond, found)]
+        return bool(self.sources.size)
+
+    def spread(self) -> None:
+        """Carry on what `deepen` found."""
+        if self.sources.size == 0:
+            return
+        order = np.argsort(self.depth[self.sources], kind="stable")
+        queue = np.empty(self.flat.size, np.int32)
+        where = (*self._pixels(), self.depth, self.steps, *self.span)
+        basins.spread(*where, self.sources[order], queue)
+
+    def settle(self) -> None:
+        """Say that all depths are found; neighbours look at them next."""
+        basins.settle(self.depth, self.flat)
+        self.flat = self.flat[:0]
+
+    def solve(self) -> None:
+        """Find the components that are certain within the block."""
+        tag = np.empty(self.span[1] - self.span[0], np.int32)
+        where = (self.steps, *self.span)
+        nodes = basins.descend(*self._pixels(), self.depth, self.node, *where, tag)
+        basins.follow(self.way, self.node, *where)
+        self.tag, self.parent = tag[:nodes].copy(), np.arange(nodes, dtype=np.int32)
+        self.rim: NumpyArray = np.empty(0, np.int32)
+        if nodes:
+            rim = np.empty(self.span[1] - self.span[0], np.int32)
+            self.rim = rim[: basins.divides(*self._pixels(), self.node, *where, rim, self.nothing)]
+            self._rounds(self.parent, self.tag, basins.CLOSED)
+        self.link = np.empty(nodes, np.int32)
+        self.count = int(basins.number(self.parent, self.tag, self.link))
+
+    def _rounds(self, parent: NumpyArray, tag: NumpyArray, chooser: int) -> NumpyArray:
+        """Boruvka's rounds: until no component of those that choose has an edge to choose."""
+        high, low = np.full(parent.size, -1, np.int32), np.empty(parent.size, np.int32)
+        edges = np.empty((parent.size, 2), np.int32)
+        rim, count = self.rim, 0
+        while True:
+            where = (self.node, self.steps, *self.span)
+            kept = basins.choose(
+                self.keys,
+                self.depth,
+                *where,
+                rim,
+                parent,
+                tag,
+                chooser,
+                high,
+                low,
+                self.nothing,
+            )
+            rim = rim[:kept]
+            if not (high >= 0).any():
+                break
+            count = basins.connect(
+                self.node, *self.span, parent, tag, chooser, high, low, edges, count
+            )
+        self.rim = rim
+        return edges[:count]
+
+    def part(self) -> Part:
+        """What other blocks must know."""
+        own = self._rounds(self.parent.copy(), self.tag.copy(), basins.OPEN) if self.count else None
+        pairs = np.empty((0, 2), np.int32) if own is None else own
+        faces = self._faces()
+        out = np.empty((faces.size * self.steps.size if self.count else 0, 2), np.int32)
+        met = 0
+        if self.count:
+            where = (self.steps, *self.span, faces, out, self.nothing)
+            met = basins.contacts(self.keys, self.node, self.link, *where)
+        edges = self._edges(pairs, out[:met])
+        nodes, labels = self._states(faces)
+        return Part(self.count, edges, self.places(faces), nodes, labels)
+
+    def _edges(self, inner: NumpyArray, outer: NumpyArray) -> Edges:
+        """Edges as columns; those within the block lead from an open component."""
+        pairs = np.concatenate([inner, outer])
+        (a, a_label), (b, b_label) = self._states(pairs[:, 0]), self._states(inner[:, 1])
+        turned = np.flatnonzero(a[: len(inner)] < 0)
+        a[turned], b[turned] = b[turned], a[turned]
+        b_label[turned] = a_label[turned]
+        there = self.places(pairs[:, 1])
+        other = np.concatenate([b_label, there[len(inner) :]])
+        b = np.concatenate([b, np.full(len(outer), OUTSIDE)])
+        here = self.places(pairs[:, 0])
+        keys, depth = self.keys[pairs].astype(np.uint64), self.depth[pairs].astype(np.int64)
+        at = np.stack([here, there], axis=1)
+        first = np.lexsort((at, depth, keys), axis=1) if len(pairs) else np.empty((0, 2), int)
+        keys, depth, at = (np.take_along_axis(x, first, 1) for x in (keys, depth, at))
+        return Edges(
+            a, b, other, keys[:, 1], depth[:, 1], at[:, 1], keys[:, 0], depth[:, 0], at[:, 0]
+        )
+
+    def _states(self, pixels: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
+        """Component of each pixel, or `SEED` and its label."""
+        node = self.node[pixels].astype(np.int64)
+        links = np.append(self.link, 0)
+        state = np.where(node >= 0, links[np.where(node >= 0, node, -1)], node)
+        labels = np.append(self.values, 0)[np.where(state < 0, ~state, -1)]
+        return np.where((state < 0) | (state == basins.NOTHING), SEED, state), labels
+
+    def _faces(self) -> NumpyArray:
+        """Own pixels on the sides where other blocks are."""
+        at = np.arange(self.keys.size, dtype=np.int64).reshape(self.frame.keys.shape)
+        at = at[tuple(slice(1, -1) for _ in at.shape)]
+        sides = [np.empty(0, np.int64)]
+        for axis, (start, size) in enumerate(zip(self.origin, self.shape, strict=True)):
+            if start > 0:
+                sides.append(at.take(0, axis).reshape(-1))
+            if start + size < self.whole[axis]:
+                sides.append(at.take(-1, axis).reshape(-1))
+        faces = np.unique(np.concatenate(sides))
+        return faces[self.way[faces] < basins.HALO]
+
+    def places(self, pixels: NumpyArray) -> NumpyArray:
+        """Raster index in the whole of pixels of the frame."""
+        at = np.unravel_index(pixels, self.frame.keys.shape)
+        moved = [x + (start - 1) for x, start in zip(at, self.origin, strict=True)]
+        return np.asarray(np.ravel_multi_index(moved, self.whole), np.int64)
+
+    def write(self, labels: NumpyArray, out: NumpyArray) -> None:
+        """Write labels of pixels, given those of the open components."""
+        kind = out.dtype
+        link = self.link
+        values = np.append(self.values, 0)
+        known = np.append(labels, 0)
+        opened = (link >= 0) & (link != basins.NOTHING)
+        final = np.where(opened, known[np.where(opened, link, -1)], 0)
+        final = np.where(link < 0, values[np.where(link < 0, ~link, -1)], final)
+        basins.write(self.node, values.astype(kind), final.astype(kind), self.starts(), _rows(out))
+
+    def _pixels(self) -> tuple[NumpyArray, NumpyArray]:
+        return self.keys, self.way
+
+    def _stride(self) -> int:
+        return self.keys.size // self.frame.keys.shape[0]
+
+
+def _rows(array: NumpyArray) -> NumpyArray:
+    """Rows along the last axis."""
+    return array.reshape(-1, array.shape[-1])

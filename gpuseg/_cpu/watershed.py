@@ -1,0 +1,107 @@
+"""Watershed on the CPU: strips are solved side by side, and joined along their seams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from gpuseg._backend import threads
+from gpuseg._cpu import _watershed_merge as merge
+from gpuseg._cpu._watershed_block import Block, Frame
+from gpuseg._cpu.label import label
+from gpuseg.typing import NumpyArray
+
+# Below this many pixels a second thread costs more than it brings.
+_PIXELS_PER_THREAD = 1 << 17
+_STRIPS_PER_THREAD = 2
+# Pixels of a strip are counted in 32 bits, those of the frame and of its neighbours among them.
+_MOST = 1 << 30
+
+
+def watershed(
+    image: NumpyArray, markers: NumpyArray, mask: NumpyArray | None, connectivity: int
+) -> NumpyArray:
+    """Labels of the minimum spanning forest rooted in the markers; 0 outside the mask."""
+    kind = np.dtype(np.int32 if markers.dtype.itemsize < 4 or markers.dtype == "i4" else np.int64)
+    out = np.zeros(image.shape, kind)
+    if image.size:
+        _solve(image, markers, mask, connectivity, out)
+    return out.astype(markers.dtype, copy=False)
+
+
+def _solve(
+    image: NumpyArray,
+    markers: NumpyArray,
+    mask: NumpyArray | None,
+    connectivity: int,
+    out: NumpyArray,
+) -> None:
+    frame = Frame.around(image.shape, image.dtype)
+    spans = _strips(image.shape, image.size)
+    blocks = [
+        Block(frame.rows(*span), connectivity, (span[0], *(0,) * (image.ndim - 1)), image.shape)
+        for span in spans
+    ]
+
+    def fill(block: Block, span: tuple[int, int]) -> None:
+        rows = slice(*span)
+        block.fill(image[rows], markers[rows], None if mask is None else mask[rows])
+
+    def write(block: Block, labels: NumpyArray, span: tuple[int, int]) -> None:
+        block.write(labels, out[slice(*span)])
+
+    with ThreadPoolExecutor(max(1, min(threads(), len(spans)))) as pool:
+
+        def each(task: Callable[..., Any], *arguments: Any) -> list[Any]:
+            return list((map if len(spans) == 1 else pool.map)(task, blocks, *arguments))
+
+        each(fill, spans)
+        _deepen(blocks, each)
+        each(Block.solve)
+        parts = each(Block.part)
+        _, links = merge.join(parts)
+        each(write, merge.spread(links, np.empty(0, np.int64)), spans)
+
+
+def _deepen(blocks: list[Block], each: Callable[..., list[Any]]) -> None:
+    """Depths of flat pixels, from strip to strip until none changes."""
+    each(Block.flats)
+    each(lambda block: block.deepen(own=True, beyond=False))
+    each(Block.spread)
+    while len(blocks) > 1:
+        # One after the other, because each looks at rows of the next.
+        found = [block.deepen(own=False, beyond=True) for block in blocks]
+        if not any(found):
+            break
+        each(Block.spread)
+    each(Block.settle)
+
+
+def _strips(shape: tuple[int, ...], size: int) -> list[tuple[int, int]]:
+    workers = max(1, min(threads(), size // _PIXELS_PER_THREAD))
+    count = 1 if workers == 1 else workers * _STRIPS_PER_THREAD
+    framed = int(np.prod([side + 2 for side in shape], dtype=np.int64))
+    count = min(max(count, -(-framed // _MOST)), shape[0])
+    edges = [shape[0] * k // count for k in range(count + 1)]
+    return list(pairwise(edges))
+
+
+def minima(image: NumpyArray, mask: NumpyArray | None, connectivity: int) -> NumpyArray:
+    """Labels of the local minima, as scikit-image floods from where no markers are given."""
+    from skimage.morphology import local_minima
+
+    low = local_minima(image, connectivity=connectivity)
+    labels, _ = label(low if mask is None else low & mask, connectivity)
+    return labels
+
+
+def paint(image: NumpyArray, points: NumpyArray) -> NumpyArray:
+    """Labels 1, 2, ... (int32) of points."""
+    labels = np.zeros(image.shape, np.int32)
+    # From the last to the first, which stays.
+    labels[tuple(points[::-1].T)] = np.arange(len(points), 0, -1)
+    return labels
