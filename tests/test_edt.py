@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import dask.array as da
 import numpy as np
 import pytest
 from emulator import Schedule, scheduled, standin
@@ -93,6 +92,7 @@ def test_nearest_of_all_and_first_of_the_nearest(shape, spacing, xp, container):
 )
 @settings(max_examples=25, deadline=None)
 def test_any_mask_any_chunks(mask, steps, limit, data):
+    da = pytest.importorskip("dask.array")
     steps = steps[: mask.ndim]
     options = {"spacing": steps, "max_distance": limit, "return_indices": True}
     distances, places = distance_transform_edt(mask, **options)
@@ -243,6 +243,7 @@ def test_limit_is_met_exactly(xp):
 
 @pytest.mark.parametrize("limit", [1, 4.5, 30, math.inf])
 def test_chunks_of_a_device(limit, xp):
+    da = pytest.importorskip("dask.array")
     labels = np.where(noise((38, 45), 0.97), 0, np.arange(38 * 45).reshape(38, 45) % 200 + 1)
     wrapped = da.from_array(xp.asarray(labels), chunks=(13, 20), asarray=False)
     expected = distance_transform_edt(labels == 0, max_distance=limit)
@@ -257,6 +258,7 @@ def test_chunks_of_a_device(limit, xp):
 
 
 def test_graphs_grow_with_chunks_and_passes_keep_chunks_small():
+    da = pytest.importorskip("dask.array")
     mask = da.ones((6000, 6000), chunks=500, dtype=bool)
     graph = distance_transform_edt(mask)
     assert graph.chunks == mask.chunks
@@ -267,6 +269,7 @@ def test_graphs_grow_with_chunks_and_passes_keep_chunks_small():
 
 
 def test_real_nuclei(test_data):
+    da = pytest.importorskip("dask.array")
     import tifffile
 
     path = sorted((test_data / "nuclei/stardist").rglob("mask2d.tif"))[0]

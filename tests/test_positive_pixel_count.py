@@ -299,7 +299,7 @@ def test_masks_of_other_dtypes_are_refused(dtype):
 
 
 def test_masks_live_where_the_image_lives(xp):
-    import dask.array as da
+    da = pytest.importorskip("dask.array")
 
     mask = np.ones((20, 30), bool)
     with pytest.raises(TypeError, match=r"where the image lives \(NumPy\), got a Dask array"):
@@ -316,8 +316,7 @@ def test_masks_live_where_the_image_lives(xp):
 
 
 def test_dask_answers_are_lazy_and_small():
-    import dask
-    import dask.array as da
+    dask, da = pytest.importorskip("dask"), pytest.importorskip("dask.array")
 
     def refuse(block):
         raise AssertionError("computed at call time")
@@ -339,7 +338,7 @@ def test_dask_answers_are_lazy_and_small():
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
 def test_schedulers_do_not_change_a_bit(scheduler):
-    import dask.array as da
+    da = pytest.importorskip("dask.array")
 
     image = da.from_array(IMAGE / 255, chunks=(9, 11, 3))
     found = ppc.count(image, PARAMS).compute(scheduler=scheduler, num_workers=2)
@@ -347,7 +346,7 @@ def test_schedulers_do_not_change_a_bit(scheduler):
 
 
 def test_an_error_in_a_block_says_what_is_wrong():
-    import dask.array as da
+    da = pytest.importorskip("dask.array")
 
     image = da.from_array(IMAGE.astype(np.float64), chunks=(5, 30, 3))
     with pytest.raises(ValueError, match=r"max_value=1\.0, got"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dask.array as da
 import numpy as np
 import pytest
 from region_cases import DTYPES, assert_same_bits, blobs, values
@@ -27,6 +26,7 @@ def test_device_has_the_bits_of_the_cpu(shape, dtype, xp):
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int64, np.uint32])
 def test_device_takes_sparse_labels_and_chunks(kind, xp):
+    da = pytest.importorskip("dask.array")
     labels = blobs((40, 50), seed=10).astype(kind)
     if kind is np.int64:
         labels <<= 40
@@ -94,6 +94,7 @@ def test_device_sparse_labels_of_one_run_each(xp):
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_device_rows_of_a_chunk_far_away(ndim, xp):
     """Sums of two limbs, moments modulo primes, positions: the rows themselves, with a halo."""
+    da = pytest.importorskip("dask.array")
     side = 1 << (20 if ndim == 2 else 17)
     labels = blobs((9,) * (ndim - 2) + (34, 70), seed=12, labels=20)
     halo, origin = [(1, 1)] * ndim, (side - 100,) * ndim

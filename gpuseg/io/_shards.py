@@ -15,7 +15,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
-import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
@@ -23,8 +22,14 @@ from gpuseg.io._checkpoint import write_atomic
 
 LabelImage = npt.NDArray[np.uint8]
 Codec = Literal["zstd", "deflate"]
-_codecs: Any = imagecodecs  # its types know no arrays
 _ABSENT = np.iinfo(np.uint64).max
+
+
+def _codecs() -> Any:
+    """The module imagecodecs, whose types know no arrays; counting in memory does without it."""
+    import imagecodecs
+
+    return imagecodecs
 
 
 class Level(NamedTuple):
@@ -157,18 +162,18 @@ def _part(file: BinaryIO, offset: int, size: int) -> bytes:
 def encode(chunk: LabelImage, codec: Codec) -> bytes:
     """Encode a chunk at level 1 of its codec."""
     if codec == "zstd":
-        return bytes(_codecs.zstd_encode(chunk, level=1))
+        return bytes(_codecs().zstd_encode(chunk, level=1))
     # libdeflate: 410 Mpx/s on labels, zlib 300.
-    return bytes(_codecs.deflate_encode(chunk, level=1, raw=False))
+    return bytes(_codecs().deflate_encode(chunk, level=1, raw=False))
 
 
 def decode(data: bytes, codec: Codec, chunk: int) -> LabelImage:
     """A chunk from its bytes."""
     size = chunk * chunk
     if codec == "zstd":
-        raw = _codecs.zstd_decode(data, out=size)
+        raw = _codecs().zstd_decode(data, out=size)
     else:
-        raw = _codecs.deflate_decode(data, out=size, raw=False)
+        raw = _codecs().deflate_decode(data, out=size, raw=False)
     labels: LabelImage = np.frombuffer(raw, np.uint8).reshape(chunk, chunk)
     return labels
 
