@@ -3,7 +3,8 @@
 `python ci/mutants.py label` changes one place of kernels/label.cu at a time (a barrier dropped, a
 plain store for an atomic, a bound off by one, a comparison swapped, ...) and runs the emulated
 tests on each. A mutant that no test finds is printed; one that cannot be found, because it computes
-the same, is listed with the reason in `equivalent_mutants.toml` and not counted.
+the same, is listed with the reason in `equivalent_mutants.toml` and not counted. With `--write` the
+file's row in kernels/MUTANTS.md is replaced.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+TABLE = ROOT / "kernels" / "MUTANTS.md"
 FOLDER = "GPUSEG_MUTANT_KERNELS"
 TIMEOUT_S = 300
 MEMORY = 8 << 30
@@ -204,6 +206,20 @@ def change(mutant: Mutant) -> tuple[str, str]:
 
 def run(mutant: Mutant, cache: Path) -> Verdict:
     """Run the tests on a copy of the kernels with the mutant in it."""
+    verdict = _tested(mutant, cache)
+    title = f"{mutant.file}:{mutant.line} {mutant.operator}: {verdict.outcome}, {verdict.reason}"
+    print(title, file=sys.stderr, flush=True)
+    return verdict
+
+
+def check_unchanged(name: str, cache: Path) -> None:
+    """Refuse to count where the tests fail without any mutant."""
+    verdict = _tested(Mutant(name, 0, 0, "", "nothing changed", 0, ""), cache)
+    if verdict.outcome != "survived":
+        sys.exit(f"the tests of {name} fail without a mutant: {verdict.reason}")
+
+
+def _tested(mutant: Mutant, cache: Path) -> Verdict:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "kernels"
         shutil.copytree(ROOT / "kernels", folder)
@@ -219,10 +235,7 @@ def run(mutant: Mutant, cache: Path) -> Verdict:
         }
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "emulator", "-p", "mutants"]
         command += ["-p", "no:cacheprovider", *(f"tests/{file}" for file in TESTS[mutant.file])]
-        verdict = _verdict(mutant, command, environment)
-    title = f"{mutant.file}:{mutant.line} {mutant.operator}: {verdict.outcome}, {verdict.reason}"
-    print(title, file=sys.stderr, flush=True)
-    return verdict
+        return _verdict(mutant, command, environment)
 
 
 def _verdict(mutant: Mutant, command: Sequence[str], environment: dict[str, str]) -> Verdict:
@@ -265,23 +278,53 @@ def pytest_configure(config: pytest.Config) -> None:
     _source.kernels_folder = lambda: folder
 
 
-def report(name: str, verdicts: Sequence[Verdict]) -> str:
-    """Table row for one file, and what survived."""
-    known = equivalents(name)
+def row(name: str, count: int, verdicts: Sequence[Verdict]) -> str:
+    """Table row of one file."""
     killed = [one for one in verdicts if one.outcome == "killed"]
     alive = [one for one in verdicts if one.outcome == "survived"]
-    found = [one for one in alive if change(one.mutant) not in known]
-    reasons = Counter(one.reason for one in killed)
-    total = len(killed) + len(found)
+    found = len(survivors(name, verdicts))
+    total = len(killed) + found
     rate = 100 * len(killed) / total if total else 100.0
+    reasons = Counter(one.reason for one in killed)
     how = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    same = len(alive) - len(found)
-    lines = [f"| {name} | {total} | {len(killed)} | {rate:.1f} % | {same} | {how} |"]
-    for one in found:
-        before, after = change(one.mutant)
-        title = f"{name}:{one.mutant.line} in {one.mutant.function}, {one.mutant.operator}"
-        lines.append(f"\nsurvived: {title}\n  - {before}\n  + {after}")
-    return "\n".join(lines)
+    same = len(alive) - found
+    return f"| {name} | {count} | {total} | {len(killed)} | {rate:.1f} % | {same} | {how} |"
+
+
+def survivors(name: str, verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Verdicts on mutants that compute something else, and that no test has found."""
+    known = equivalents(name)
+    alive = [one for one in verdicts if one.outcome == "survived"]
+    return [one for one in alive if change(one.mutant) not in known]
+
+
+def told(verdict: Verdict) -> str:
+    """Where a mutant is, and what it changes."""
+    before, after = change(verdict.mutant)
+    title = f"{verdict.mutant.file}:{verdict.mutant.line} in {verdict.mutant.function}"
+    return f"{title}, {verdict.mutant.operator}\n  - {before}\n  + {after}"
+
+
+HEAD = """\
+# How strong the kernels' tests are
+
+Mistakes planted in each file, one at a time, by `ci/mutants.py --write`: a part of all that its
+operators can make, drawn in turn of functions and kinds. Killed: the emulated tests fail.
+Equivalent ones compute the same, each with its reason in `ci/equivalent_mutants.toml`; they are not
+counted, nor are those that do not compile.
+
+| file | possible | planted | killed | rate | equivalent | found by |
+|---|---:|---:|---:|---:|---:|---|
+"""
+
+
+def write(new: str) -> None:
+    """Put a row into the table, in place of the file's earlier one."""
+    name = new.split("|")[1]
+    lines = TABLE.read_text(encoding="utf-8").splitlines() if TABLE.exists() else []
+    rows = [line for line in lines if line.startswith("| ") and line.split("|")[1] != name]
+    kept = [line for line in rows if not line.startswith("| file |")]
+    TABLE.write_text(HEAD + "\n".join(sorted([*kept, new])) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -294,8 +337,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="which ones (default: 0)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="at the same time")
     parser.add_argument("--list", action="store_true", help="print the mutants, run nothing")
+    parser.add_argument("--write", action="store_true", help="put the row into kernels/MUTANTS.md")
     asked = parser.parse_args()
-    print("| file | mutants | killed | rate | equivalent | by |\n|---|---:|---:|---:|---:|---|")
     for name in asked.names:
         some = chosen(name, asked.count, asked.seed)
         if asked.list:
@@ -303,7 +346,12 @@ def main() -> None:
                 print(f"{mutant.line} {mutant.function}, {mutant.operator}: {change(mutant)[1]}")
             continue
         with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(asked.jobs) as pool:
-            print(report(name, list(pool.map(partial(run, cache=Path(cache)), some))), flush=True)
+            check_unchanged(name, Path(cache))
+            verdicts = list(pool.map(partial(run, cache=Path(cache)), some))
+        found = row(name, len(list(mutants(name))), verdicts)
+        print(found, *(f"\nsurvived: {told(one)}" for one in survivors(name, verdicts)), flush=True)
+        if asked.write:
+            write(found)
 
 
 if __name__ == "__main__":
