@@ -1,0 +1,55 @@
+"""SciPy's windows: their size, their middle, and how far they look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gpuseg._backend import floor, implementation
+from gpuseg._shared.window import Window, check_mode, per_axis
+from gpuseg.typing import Array, NumpyArray
+
+
+def apply(
+    function: str, image: Array, reach: Sequence[int], mode: str, cval: float, **options: Any
+) -> Array:
+    """SciPy's function of that name on all of the image."""
+    floor(image)
+    check_mode(mode)
+    options |= {"function": function, "dtype": image.dtype, "mode": mode, "cval": cval}
+    window = Window("filters", "ndimage", tuple(reach), image.dtype, mode, options=options)
+    return implementation(image, "windows").apply(image, window)
+
+
+def make_footprint(image: Array, size: Any, footprint: Any) -> NumpyArray:
+    """Surroundings as a mask, from their size or from a footprint; one of both."""
+    floor(image)
+    if (size is None) == (footprint is None):
+        raise ValueError(f"give either size or footprint, got {size!r} and {footprint!r}")
+    if footprint is None:
+        sizes = tuple(int(one) for one in per_axis(size, image.ndim, "size"))
+        if any(one < 1 for one in sizes):
+            raise ValueError(f"size must be positive, got {size}")
+        return np.ones(sizes, bool)
+    shape = np.asarray(footprint) != 0
+    if shape.ndim != image.ndim or not shape.any():
+        raise ValueError(
+            f"footprint must have the image's {image.ndim} axes and a pixel, got {footprint!r}"
+        )
+    return shape
+
+
+def check_origins(origin: Any, shape: Sequence[int]) -> tuple[int, ...]:
+    """One shift along each axis, by which the middle stays within the window."""
+    origins = tuple(int(one) for one in per_axis(origin, len(shape), "origin"))
+    # SciPy's own limits: the middle moves within the window.
+    if any(not 0 <= size // 2 + one < size for one, size in zip(origins, shape, strict=True)):
+        raise ValueError(f"origin must stay within the window {tuple(shape)}, got {origin}")
+    return origins
+
+
+def reach(shape: Sequence[int], origins: Sequence[int]) -> tuple[int, ...]:
+    """How far a window of that shape looks along each axis."""
+    return tuple(size // 2 + abs(one) for size, one in zip(shape, origins, strict=True))
