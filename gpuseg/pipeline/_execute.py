@@ -263,7 +263,9 @@ def _write_parts(
 
 def _plan(result: Result, draft: Draft, part: _values.Part, source: Any = None) -> _arrays.Plan:
     shape, dtype = part.value.shape or (1,), part.value.dtype
-    plan = _arrays.make_plan(part.name, shape, dtype, source, result.step.storage)
+    # How an image is to be stored says nothing of the numbers beside it.
+    storage = result.step.storage if part.value.shape else _arrays.Storage()
+    plan = _arrays.make_plan(part.name, shape, dtype, source, storage)
     part.node["path"] = f"{draft.prefix}{plan.name}"
     return plan
 
