@@ -28,8 +28,11 @@ def _gains(size: int, sigma: float, radius: int) -> NumpyArray:
     return gains
 
 
-def gaussian(image: NumpyArray, axis: int, sigma: float, radius: int) -> NumpyArray:
+def gaussian(image: NumpyArray, axis: int, sigma: float, radius: int, *, spare: bool) -> NumpyArray:
     """Gaussian along one axis of a float image, beyond whose ends it is reflected.
+
+    The image may be overwritten if it is `spare`: new memory for a frame costs as much as half a
+    transform.
 
     Raises
     ------
@@ -44,10 +47,11 @@ def gaussian(image: NumpyArray, axis: int, sigma: float, radius: int) -> NumpyAr
             f"image must be finite for a Gaussian of radius {radius}, got NaN or infinity"
         )
     gains = _gains(image.shape[axis], sigma, radius)
-    lines = fft.dct(image.astype(np.float64, copy=False), axis=axis)
+    lines = fft.dct(image.astype(np.float64, copy=False), axis=axis, overwrite_x=spare)
     lines *= gains.reshape((-1,) + (1,) * (image.ndim - 1 - axis))
     found = fft.idct(lines, axis=axis, overwrite_x=True)
     # A mean lies between the extremes: where a line is constant, or 0 as far as the filter sees,
     # rounding must not put it beside that, or `image > threshold` would be decided by it.
-    np.clip(found, low, high, out=found)
+    np.maximum(found, low, out=found)
+    np.minimum(found, high, out=found)
     return found.astype(image.dtype, copy=False)

@@ -12,6 +12,8 @@ from gpuseg._cpu import _cosine, _lines
 from gpuseg._shared.window import float_dtype, gaussian_weights
 from gpuseg.typing import NumpyArray
 
+_ADDED_AS_THEY_ARE = (np.dtype(np.uint8), np.dtype(np.uint16))
+
 
 def as_float(image: NumpyArray, preserve_range: bool) -> NumpyArray:
     """The image as scikit-image's filters take it: floating, and scaled unless told otherwise."""
@@ -34,18 +36,22 @@ def gaussian(
 ) -> NumpyArray:
     """Gaussian along the axes of `lines` (deviation and radius), by cosines along `whole` ones."""
     source = image
-    image = as_float(image, preserve_range)
     last = image.ndim - 1
     summed = {axis: line for axis, line in lines.items() if axis not in whole}
     for axis, (sigma, radius) in sorted(lines.items()):
-        if axis in whole:
-            image = _cosine.gaussian(image, axis, sigma, radius)
-        elif axis == last:
-            image = _along_both(
-                image, [summed.get(a, (1.0, 0)) for a in (last - 1, last)], mode, cval
-            )
+        if axis == last and axis in summed:
+            # Rows of these types are converted as they are added, without a copy of the image.
+            if not (preserve_range and image.dtype in _ADDED_AS_THEY_ARE):
+                image = as_float(image, preserve_range)
+            both = [summed.get(a, (1.0, 0)) for a in (last - 1, last)]
+            image = _along_both(image, both, mode, cval)
+        elif axis in whole:
+            image = as_float(image, preserve_range)
+            image = _cosine.gaussian(image, axis, sigma, radius, spare=image is not source)
         elif axis < last - 1 or last not in summed:
-            image = _along(image, axis, gaussian_weights(sigma, radius), mode, cval)
+            weights = gaussian_weights(sigma, radius)
+            image = _along(as_float(image, preserve_range), axis, weights, mode, cval)
+    image = as_float(image, preserve_range)
     return image.copy() if image is source else image
 
 
@@ -70,7 +76,7 @@ def _along_both(
 ) -> NumpyArray:
     shape = (1, *image.shape)
     source = _source(image, math.prod(shape[:-2]), *shape[-2:])
-    out = np.empty(source.shape, source.dtype)
+    out = np.empty(source.shape, float_dtype(image.dtype))
     tables = []
     for size, (sigma, radius) in zip(shape[-2:], both, strict=True):
         tables += [gaussian_weights(sigma, radius), _lines.positions(size, radius, mode)]
@@ -84,39 +90,21 @@ def local_mean(image: NumpyArray, *, size: Sequence[int], mode: str, cval: float
     found = image.astype(np.float64, copy=False)
     for axis, length in enumerate(size):
         if length > 1:
-            found = _box_sum(found, axis, length, mode, cval * math.prod(size[:axis]))
+            found = _box_sum(found, axis, length, mode, float(cval) * math.prod(size[:axis]))
     return (found / math.prod(size)).astype(dtype, copy=False)
 
 
 def _box_sum(image: NumpyArray, axis: int, length: int, mode: str, cval: float) -> NumpyArray:
-    """Sums of `length` neighbours, by sums of 2, 4, 8 of them.
-
-    A running sum is faster by a half, and its rounding depends on where the line began.
-    """
-    padding = [(0, 0)] * image.ndim
-    padding[axis] = (length // 2, length - 1 - length // 2)
-    if mode == "constant":
-        sums = np.pad(image, padding, constant_values=cval)
+    """Sums of `length` neighbours along an axis; exact where the pixels are integers."""
+    shape, table = image.shape, _lines.positions(image.shape[axis], length // 2, mode)
+    out = np.empty(shape)
+    if axis == image.ndim - 1:
+        lines = math.prod(shape[:axis]), shape[axis]
+        _lines.box_columns(_source(image, *lines), length, table, cval, out.reshape(lines))
     else:
-        sums = np.pad(image, padding, mode=_lines.PAD[mode])  # type: ignore[call-overload]
-    shape = image.shape
-
-    def part(array: NumpyArray, start: int, size: int) -> NumpyArray:
-        return array[(slice(None),) * axis + (slice(start, start + size),)]
-
-    total: NumpyArray | None = None
-    done, width = 0, 1
-    while True:
-        if length & width:
-            piece = part(sums, done, shape[axis])
-            total = piece if total is None else total + piece
-            done += width
-        if done == length:
-            assert total is not None
-            return total
-        left = sums.shape[axis] - width
-        sums = part(sums, 0, left) + part(sums, width, left)
-        width *= 2
+        rows = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+        _lines.box_rows(_source(image, *rows), length, table, cval, out.reshape(rows))
+    return out
 
 
 def ndimage(image: NumpyArray, *, function: str, dtype: Any, **options: Any) -> NumpyArray:
