@@ -13,7 +13,9 @@ import importlib.util
 import json
 import re
 import statistics
+import sys
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,36 +27,49 @@ import cupy
 import numpy as np
 from cupyx.scipy import ndimage as cupyx_ndimage
 
-from gpuseg import measure
+from gpuseg import measure, morphology, segmentation
 from gpuseg import positive_pixel_count as ppc
 from gpuseg._backend import implementation
+from gpuseg._cuda import _source
 
 RESULTS = Path(__file__).parent / "results"
 PARAMS = ppc.Parameters(hue_value=0.05)
 REPEATS = 11
 # Inputs of a case together exceed every cache by far.
 ROTATE = 3
+CUCIM = importlib.util.find_spec("cucim") is not None
 
 
-def main() -> None:
+def main(side: int = 16384) -> int:
+    """Measure all, write what there is after each part; 1 where a part failed."""
     properties = cupy.cuda.runtime.getDeviceProperties(0)
     device = properties["name"].decode()
-    bandwidth = copy_bandwidth()
-    rows = [*hsi_rows(bandwidth), *label_rows(bandwidth), small_call()]
-    result = {
+    bandwidth = copy_bandwidth(side * side * 4)
+    result: dict[str, Any] = {
         "device": device,
         "compute_capability": f"{properties['major']}.{properties['minor']}",
         "cuda": cupy.cuda.runtime.runtimeGetVersion(),
         "driver": cupy.cuda.runtime.driverGetVersion(),
         "cupy": cupy.__version__,
         "copy_gb_s": bandwidth / 1e9,
-        "skipped": [] if importlib.util.find_spec("cucim") else ["cucim (not installed)"],
-        "rows": rows,
+        "skipped": [] if CUCIM else ["cuCIM (not installed)"],
+        "rows": [],
     }
     slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-    (RESULTS / f"gpu-{slug}.json").write_text(json.dumps(result, indent=1) + "\n")
-    (RESULTS / f"gpu-{slug}.md").write_text(page(result))
+    failed = 0
+    for part in (hsi_rows, label_rows, small_rows, edt_rows, region_rows):
+        try:
+            result["rows"] += part(bandwidth, side)
+        except Exception as error:
+            # The other parts are worth having: a small device lacks memory for some.
+            traceback.print_exc()
+            result["skipped"].append(f"{part.__name__} ({type(error).__name__}: {error})")
+            failed = 1
+        cupy.get_default_memory_pool().free_all_blocks()
+        (RESULTS / f"gpu-{slug}.json").write_text(json.dumps(result, indent=1) + "\n")
+        (RESULTS / f"gpu-{slug}.md").write_text(page(result))
     print(page(result))
+    return failed
 
 
 def seconds(run: Callable[[Any], Any], inputs: Sequence[Any], repeats: int = REPEATS) -> float:
@@ -74,58 +89,53 @@ def seconds(run: Callable[[Any], Any], inputs: Sequence[Any], repeats: int = REP
     return statistics.median(times)
 
 
-def copy_bandwidth() -> float:
-    """Bytes read and written per second by a copy within the device."""
-    source = cupy.zeros(1 << 30, cupy.uint8)
+def copy_bandwidth(size: int) -> float:
+    """Bytes read and written per second by a copy of `size` bytes within the device."""
+    source = cupy.zeros(size, cupy.uint8)
     targets = [cupy.empty_like(source) for _ in range(ROTATE)]
     return 2 * source.nbytes / seconds(lambda target: cupy.copyto(target, source), targets)
 
 
 @contextmanager
-def kernel_events(noun: str) -> Iterator[dict[str, list[float]]]:
-    """Times of each kernel that the launchers of `noun` start meanwhile, in seconds."""
-    launcher = importlib.import_module(f"gpuseg._cuda.{noun}")
-    original, pending = launcher.module, []
+def kernel_events() -> Iterator[dict[str, list[float]]]:
+    """Times of each kernel that launchers start meanwhile, in seconds."""
+    original, pending = _source._kernel, []
 
-    class Timed:
-        def __init__(self, module: Any) -> None:
-            self._module = module
+    def timed(build: _source.Build, name: str) -> Callable[..., None]:
+        kernel = original(build, name)
 
-        def get_function(self, name: str) -> Callable[..., None]:
-            kernel = self._module.get_function(name)
+        def launch(*arguments: Any, **options: Any) -> None:
+            start, stop = cupy.cuda.Event(), cupy.cuda.Event()
+            start.record()
+            kernel(*arguments, **options)
+            stop.record()
+            pending.append((name, start, stop))
 
-            def launch(*arguments: Any, **options: Any) -> None:
-                start, stop = cupy.cuda.Event(), cupy.cuda.Event()
-                start.record()
-                kernel(*arguments, **options)
-                stop.record()
-                pending.append((name, start, stop))
-
-            return launch
+        return launch
 
     times: dict[str, list[float]] = defaultdict(list)
-    launcher.module = lambda *arguments, **options: Timed(original(*arguments, **options))
+    _source._kernel = timed
     try:
         yield times
     finally:
-        launcher.module = original
+        _source._kernel = original
         cupy.cuda.Device().synchronize()
         for name, start, stop in pending:
             times[name].append(cupy.cuda.get_elapsed_time(start, stop) / 1e3)
 
 
-def kernels_of(noun: str, run: Callable[[Any], Any], inputs: Sequence[Any]) -> dict[str, float]:
+def kernels_of(run: Callable[[Any], Any], inputs: Sequence[Any]) -> dict[str, float]:
     """Seconds a call that each kernel takes, the median of three calls."""
     run(inputs[0])
     calls = []
     for argument in inputs[:3]:
-        with kernel_events(noun) as times:
+        with kernel_events() as times:
             run(argument)
         calls.append({name: sum(values) for name, values in times.items()})
     return {name: statistics.median(call.get(name, 0.0) for call in calls) for name in calls[0]}
 
 
-def hsi_rows(bandwidth: float, side: int = 16384) -> list[dict[str, Any]]:
+def hsi_rows(bandwidth: float, side: int) -> list[dict[str, Any]]:
     rng = cupy.random.default_rng(0)
     images = [
         rng.integers(0, 256, (side, side, 3), dtype=cupy.uint8, endpoint=False)
@@ -140,7 +150,7 @@ def hsi_rows(bandwidth: float, side: int = 16384) -> list[dict[str, Any]]:
     def ours(image: Any) -> Any:
         return ppc.count_image(image, PARAMS)
 
-    parts = kernels_of("hsi", ours, images)
+    parts = kernels_of(ours, images)
     whole = seconds(ours, images)
     plain = seconds(plain_hsi, [image[: side // 8] for image in images], 3) * 8
     moved = 4 * side * side
@@ -177,13 +187,14 @@ def masks(side: int) -> dict[str, Any]:
     )
     nuclei = cupy.kron(smooth > 0.06, cupy.ones((4, 4), bool))
     line = cupy.arange(side)
-    spiral = cupy.asarray(_spiral(1024))
+    turns = min(side, 1024)
+    spiral = cupy.asarray(_spiral(turns))
     return {
         "nuclei-like": nuclei,
         "random 50 %": rng.random((side, side), dtype=cupy.float32) < 0.5,
         "comb": cupy.broadcast_to(line % 2 == 0, (side, side)).copy() | (line == side - 1)[:, None],
         "checkerboard": (line[:, None] + line) % 2 == 0,
-        "spiral": cupy.tile(spiral, (side // 1024, side // 1024)),
+        "spiral": cupy.tile(spiral, (side // turns, side // turns)),
     }
 
 
@@ -198,16 +209,15 @@ def _spiral(side: int) -> np.ndarray:
     return arm
 
 
-def label_rows(bandwidth: float, side: int = 16384) -> list[dict[str, Any]]:
+def label_rows(bandwidth: float, side: int) -> list[dict[str, Any]]:
     rows = []
     goals = {"nuclei-like": 0.35, "random 50 %": 0.14}
     for name, mask in masks(side).items():
         rows.append(label_row(f"label, {name}", mask, bandwidth, goals.get(name)))
         cupy.get_default_memory_pool().free_all_blocks()
     rng = cupy.random.default_rng(1)
-    volume = cupyx_ndimage.gaussian_filter(
-        rng.standard_normal((768, 768, 768), dtype=cupy.float32), 3
-    )
+    depth = max(32, side * 3 // 64)
+    volume = cupyx_ndimage.gaussian_filter(rng.standard_normal((depth,) * 3, dtype=cupy.float32), 3)
     rows.append(label_row("label 3-D, nuclei-like", volume > 0.02, bandwidth, 0.18))
     return rows
 
@@ -225,31 +235,94 @@ def label_row(name: str, mask: Any, bandwidth: float, goal: float | None) -> dic
             lambda image: cupyx_ndimage.label(image, structure), inputs[:2], 3
         )
     }
-    if importlib.util.find_spec("cucim"):
+    if CUCIM:
         from cucim.skimage import measure as cucim_measure
 
         peers["cuCIM"] = seconds(
             lambda image: cucim_measure.label(image, return_num=True), inputs[:2], 3
         )
     engine = implementation(inputs[0], "label")
-    parts = kernels_of("label", lambda image: engine.label(image, mask.ndim), inputs)
+    parts = kernels_of(lambda image: engine.label(image, mask.ndim), inputs)
     whole = seconds(measure.label, inputs)
     # 1 byte read and 4 written; what the passes between move is theirs to save.
     size = "×".join(map(str, mask.shape))
     return row(name, size, whole, 5 * mask.size, bandwidth, peers, parts, goal)
 
 
-def small_call() -> dict[str, Any]:
-    """1024² from Python, host time included, as a loop over small images sees it."""
-    mask = cupy.random.default_rng(2).random((1024, 1024)) < 0.1
+def small_rows(bandwidth: float, side: int) -> list[dict[str, Any]]:
+    """A small image from Python, host time included, as a loop over many sees it."""
+    small = side // 16
+    mask = cupy.random.default_rng(2).random((small, small)) < 0.1
     times = []
-    for _ in range(200):
+    for _ in range(20 * REPEATS):
         start = time.perf_counter()
         measure.label(mask)
         cupy.cuda.Device().synchronize()
         times.append(time.perf_counter() - start)
-    return {"name": "label, from Python", "size": "1024×1024", "seconds": statistics.median(times),
-            "goal_seconds": 60e-6}  # fmt: skip
+    return [{"name": "label, from Python", "size": f"{small}×{small}",
+             "seconds": statistics.median(times), "goal_seconds": 60e-6}]  # fmt: skip
+
+
+def edt_rows(bandwidth: float, side: int) -> list[dict[str, Any]]:
+    """Distances, and labels grown by 10 pixels, of nuclei; half the side, as they are float64."""
+    mask = masks(side // 2)["nuclei-like"]
+    small = mask[:300, :200]
+    distances = morphology.distance_transform_edt(small)
+    assert (distances.get() == morphology.distance_transform_edt(small.get())).all()
+    inputs = [mask.copy() for _ in range(ROTATE)]
+    peers = {}
+    peer = getattr(cupyx_ndimage, "distance_transform_edt", None)
+    if peer is not None:
+        peers["cupyx.scipy.ndimage"] = seconds(lambda image: peer(image), inputs[:2], 3)
+    size = "×".join(map(str, mask.shape))
+    ours = morphology.distance_transform_edt
+    # A byte read, a double written; labels are read and written as int32.
+    rows = [
+        row("distance_transform_edt, nuclei-like", size, seconds(ours, inputs), 9 * mask.size,
+            bandwidth, peers, kernels_of(ours, inputs), None)
+    ]  # fmt: skip
+    labels = [measure.label(image)[0] for image in inputs]
+    peers = {}
+    if CUCIM:
+        from cucim.skimage import segmentation as cucim_segmentation
+
+        peers["cuCIM"] = seconds(
+            lambda image: cucim_segmentation.expand_labels(image, 10), labels, 3
+        )
+
+    def grow(image: Any) -> Any:
+        return segmentation.expand_labels(image, 10)
+
+    assert (grow(labels[0][:300, :200]).get() == grow(labels[0][:300, :200].get())).all()
+    return [
+        *rows,
+        row("expand_labels by 10, nuclei-like", size, seconds(grow, labels), 8 * mask.size,
+            bandwidth, peers, kernels_of(grow, labels), None)
+    ]  # fmt: skip
+
+
+def region_rows(bandwidth: float, side: int) -> list[dict[str, Any]]:
+    """A table of area, box, centroid and intensities of nuclei in a uint8 image."""
+    labels, _ = measure.label(masks(side // 2)["nuclei-like"])
+    image = cupy.random.default_rng(3).integers(0, 256, labels.shape, dtype=cupy.uint8)
+    names = ("label", "area", "bbox", "centroid", "intensity_mean", "intensity_max")
+
+    def table(given: Any) -> Any:
+        return measure.regionprops_table(given, image, properties=names)
+
+    inputs = [labels.copy() for _ in range(ROTATE)]
+    peers = {}
+    if CUCIM:
+        from cucim.skimage import measure as cucim_measure
+
+        peers["cuCIM"] = seconds(
+            lambda given: cucim_measure.regionprops_table(given, image, properties=names), inputs, 1
+        )
+    size = "×".join(map(str, labels.shape))
+    return [
+        row("regionprops_table, nuclei-like", size, seconds(table, inputs, 5), 5 * labels.size,
+            bandwidth, peers, kernels_of(table, inputs), None)
+    ]  # fmt: skip
 
 
 def row(
@@ -312,4 +385,4 @@ def page(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

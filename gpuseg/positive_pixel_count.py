@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gpuseg._backend import floor, implementation
-from gpuseg._jobs import count_slide as _count_slide
-from gpuseg._jobs.count_slide import Progress, SlideCount
 from gpuseg._shared.colour_histogram import ColourHistogram, sweep
 from gpuseg._shared.hsi import Labels, Output, Parameters, pixel_area_mm2, rule_for
 from gpuseg._validate import check_mask, check_pixels
-from gpuseg.cluster import Cluster
-from gpuseg.io.slides import OnError, Slide
 from gpuseg.typing import Array
+
+if TYPE_CHECKING:
+    from gpuseg._jobs.count_slide import Progress, SlideCount
+    from gpuseg.cluster import Cluster
+    from gpuseg.io.slides import OnError, Slide
 
 __all__ = [
     "ColourHistogram",
@@ -33,6 +34,15 @@ __all__ = [
     "count_slide",
     "sweep",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # What reads slides needs decoders; arrays are counted where there are none.
+    if name == "SlideCount":
+        from gpuseg._jobs.count_slide import SlideCount
+
+        return SlideCount
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def classify(
@@ -362,7 +372,9 @@ def count_regions(
     """
     if not isinstance(tile_grouping, int) or tile_grouping < 1:
         raise ValueError(f"tile_grouping must be a positive integer, got {tile_grouping!r}")
-    return _count_slide.count(
+    from gpuseg._jobs import count_slide as job
+
+    return job.count(
         path,
         params,
         regions,
@@ -443,7 +455,8 @@ def colour_histogram(
     >>> ppc.count(histogram, params) == ppc.count(image, params)
     True
     """
-    if isinstance(image, str | os.PathLike | Slide):
+    # A Slide is told by what it can do, for its module needs decoders.
+    if isinstance(image, str | os.PathLike) or hasattr(image, "read_tiles"):
         if mask is not None:
             raise TypeError(f"mask is for arrays; name regions of a slide, got {type(mask)}")
         from gpuseg._jobs.slide_histogram import histograms

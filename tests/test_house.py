@@ -38,6 +38,16 @@ def test_import_is_light():
     assert run(f"import gpuseg, sys; print([n for n in {heavy} if n in sys.modules])") == "[]"
 
 
+def test_arrays_need_neither_dask_nor_decoders():
+    """A machine with a GPU and little else runs all that has a kernel."""
+    absent = ("dask", "distributed", "zarr", "imagecodecs", "simplejpeg", "openslide", "fsspec")
+    names = ("measure", "morphology", "segmentation", "positive_pixel_count")
+    run(
+        f"import sys; sys.modules.update(dict.fromkeys({absent}))\n"
+        f"import gpuseg\nfor name in {names}: getattr(gpuseg, name)"
+    )
+
+
 def test_lazy_names():
     assert set(gpuseg._SUBMODULES) <= set(dir(gpuseg))
     assert gpuseg.__version__
