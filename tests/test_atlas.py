@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gpuseg import atlas as ga
-from gpuseg.atlas import Atlas, Midline, count_regions, density_map, locate
+from gpuseg.atlas import Atlas, Midline, Structures, count_regions, density_map, locate
 
 ROWS = [
     {"id": 997, "acronym": "root", "name": "root", "structure_id_path": [997]},
@@ -158,18 +158,27 @@ def test_chunks_threads_and_types_of_an_annotation(rng, monkeypatch, threads):
     monkeypatch.setattr("gpuseg._cpu.atlas._TASK", 200)
     annotation, points = random_annotation(3), rng.uniform(-20, 250, (300, 3))
     expected = count_regions(points, Atlas(annotation, ROWS, spacing=25))
-    many = [{"id": i + 1, "acronym": str(i)} for i in range(70_000)]
-    flat = Atlas(np.minimum(annotation, 70_000), many, spacing=25)
-    assert count_regions(points, flat)["own"].sum() == 300
     for other in (
         da.from_array(annotation, chunks=(3, 4, 5)),
         annotation.astype(">i8"),
         np.asfortranarray(annotation),
+        np.broadcast_to(annotation, annotation.shape),  # read-only
     ):
         found = count_regions(points, Atlas(other, ROWS, spacing=25))
         assert all(
             np.array_equal(found[n], c, equal_nan=c.dtype.kind == "f") for n, c in expected.items()
         )
+
+
+def test_more_structures_than_two_bytes_hold(rng):
+    annotation, points = random_annotation(3), rng.uniform(-20, 250, (300, 3))
+    number = 70_000
+    flat = Structures(range(1, number + 1), ["a"] * number, ["a"] * number, [-1] * number)
+    counts = count_regions(points, Atlas(np.minimum(annotation, number), flat, spacing=25))
+    assert counts["own"].sum() == 300
+    expected = count_regions(points, Atlas(annotation, ROWS, spacing=25))["own"]
+    assert counts["own"][number - 1] == expected[3]
+    assert counts["own"][566] == expected[2]
 
 
 def test_points_of_a_table(rng):

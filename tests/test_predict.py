@@ -336,3 +336,17 @@ def test_on_a_device(rng):
     assert np.array_equal(lazy.compute().get(), image)
     with pytest.raises(TypeError, match="must return arrays where the tiles are"):
         predict(cupy.asarray(image), lambda tiles: tiles.get(), tile=16)
+
+
+@pytest.mark.gpu
+def test_onnx_on_a_device(unet, rng):
+    import cupy
+
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has no CUDA")
+    path, kernel = unet("device", ["N", 1, None, None])
+    image = rng.normal(size=(45, 38)).astype(np.float32)
+    found = predict(cupy.asarray(image), path, tile=12, overlap=4, halo=1, batch=3)
+    assert isinstance(found, cupy.ndarray)
+    np.testing.assert_allclose(found.get(), sigmoid(image[None], kernel)[0], atol=1e-3)

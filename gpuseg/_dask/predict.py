@@ -31,15 +31,17 @@ def predict(image: Array, model: Model, grid: Grid, batch: int) -> Array:
     like = _probe(image, model, grid, batch, lead)
     channels = like.shape[1 : 1 + like.ndim - 1 - len(grid.tile[grid.lead :])]
     name = f"predict-{tokenize(image.name, model, grid, batch)}"
-    graph: by_label.Graph = {}
+    # A key of its own: a network's weights reach each worker once, not with every task.
+    graph: by_label.Graph = {f"{name}-model": model}
     boxes = _Boxes(image.chunks[lead:])
     slots: dict[Index, tuple[int, int]] = {}
     for number, indices in enumerate(grid.batches(batch)):
         slots |= {index: (number, slot) for slot, index in enumerate(indices)}
         where = sorted({at for index in indices for at in boxes.meeting(grid.box(index))})
         keys = [(image.name, *(0,) * lead, *at) for at in where]
-        run = partial(_run, corners=[boxes.box(at) for at in where], indices=indices, size=batch)
-        graph[f"{name}-batch", number] = (partial(run, model=model, grid=grid), keys)
+        corners = [boxes.box(at) for at in where]
+        run = partial(_run, corners=corners, indices=indices, size=batch, grid=grid)
+        graph[f"{name}-batch", number] = (run, keys, f"{name}-model")
     for at in np.ndindex(*boxes.numblocks):
         box = boxes.box(at)
         tiles = [(index, *slots[index]) for index in grid.within(box)]
@@ -90,11 +92,11 @@ def _probe(image: Array, model: Model, grid: Grid, size: int, lead: int) -> Arra
 
 def _run(
     blocks: list[Array],
+    model: Model,
     *,
     corners: list[Box],
     indices: list[Index],
     size: int,
-    model: Model,
     grid: Grid,
 ) -> Array:
     """A batch of tiles, cut from the chunks that hold them, through the model."""
