@@ -7,6 +7,7 @@ from typing import Any
 _SUBMODULES = (
     "atlas",
     "cluster",
+    "color",
     "compare",
     "filters",
     "imread",

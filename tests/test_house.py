@@ -100,8 +100,11 @@ def test_public_name_is_documented_with_an_example(name):
 
 def test_kernels_and_launchers_are_namesakes():
     kernels = {path.stem for path in (ROOT / "kernels").glob("*.cu")}
-    launchers = {p.stem for p in (PACKAGE / "_cuda").glob("*.py") if not p.stem.startswith("_")}
+    modules = [p for p in (PACKAGE / "_cuda").glob("*.py") if not p.stem.startswith("_")]
+    # The others delegate to cupyx and cuCIM, or to arithmetic of whole arrays.
+    launchers = {p.stem for p in modules if "_source import" in p.read_text(encoding="utf-8")}
     assert kernels == launchers
+    launchers |= {p.stem for p in modules}
     references = {p.stem for p in (PACKAGE / "_cpu").glob("*.py") if not p.stem.startswith("_")}
     assert launchers <= references, "every kernel has a CPU reference of its name"
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpuseg._cpu import _mask_words as mask_words
 from gpuseg._cpu._lines import PAD
-from gpuseg._shared.footprints import Step
+from gpuseg._shared.footprints import Step, border
 from gpuseg.typing import NumpyArray
 
 
@@ -39,25 +39,12 @@ def grey(
     found = image
     one = _masks if image.dtype == bool else _extremes
     for step in steps:
-        found = one(found, step, *_border(step, mode, cval, image.dtype))
+        found = one(found, step, *border(step, mode, cval, image.dtype))
     if not tophat:
         return found
     if image.dtype == bool:
         return image ^ found
     return image - found if tophat == "white" else found - image
-
-
-def _border(step: Step, mode: str, cval: float, dtype: np.dtype[Any]) -> tuple[str, Any]:
-    """SciPy's mode and value for those of scikit-image."""
-    if mode == "ignore":
-        mode = "min" if step.grow else "max"
-    if mode not in ("min", "max"):
-        return mode, cval
-    if dtype.kind in "iu":
-        return "constant", getattr(np.iinfo(dtype), mode)
-    least: Any = False if dtype.kind == "b" else -np.inf
-    most: Any = True if dtype.kind == "b" else np.inf
-    return "constant", least if mode == "min" else most
 
 
 def _extremes(image: NumpyArray, step: Step, mode: str, cval: Any) -> NumpyArray:

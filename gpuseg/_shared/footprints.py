@@ -115,3 +115,16 @@ def reach(steps: Sequence[Step]) -> tuple[int, ...]:
     """How far all the steps together look along each axis."""
     halves = np.array([np.array(step.footprint.shape) // 2 for step in steps])
     return tuple(halves.sum(0).tolist())
+
+
+def border(step: Step, mode: str, cval: float, dtype: np.dtype[Any]) -> tuple[str, Any]:
+    """SciPy's mode and value for those of scikit-image."""
+    if mode == "ignore":
+        mode = "min" if step.grow else "max"
+    if mode not in ("min", "max"):
+        return mode, cval
+    if dtype.kind in "iu":
+        return "constant", getattr(np.iinfo(dtype), mode)
+    least: Any = False if dtype.kind == "b" else -np.inf
+    most: Any = True if dtype.kind == "b" else np.inf
+    return "constant", least if mode == "min" else most
