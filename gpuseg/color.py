@@ -152,7 +152,7 @@ def stain_matrix(*vectors: npt.ArrayLike) -> NumpyArray:
         raise ValueError(f"stains must be two or three, of three densities each, got {vectors}")
     rows = [row / np.linalg.norm(row) for row in rows]
     if len(rows) == 2:
-        across = np.cross(*rows)
+        across = np.cross(rows[0], rows[1])
         rows.append(across / max(float(np.linalg.norm(across)), 1e-300))
     stains = np.array(rows)
     if abs(np.linalg.det(stains)) < 1e-9:
