@@ -36,3 +36,12 @@ def order_keys(values: NumpyArray) -> NumpyArray:
     if native.dtype.kind == "i":
         native = native.view(np.uint64) ^ np.uint64(1 << 63)
     return np.minimum(native, np.uint64(2**64 - 2))
+
+
+def raw_bits(values: NumpyArray) -> tuple[NumpyArray, bool]:
+    """Keys, or the bits of floats where it is left to others to make keys of them; and which."""
+    kind = key_type(values.dtype)
+    if values.dtype.kind != "f":
+        return order_keys(values), False
+    floats = np.ascontiguousarray(values, f"f{kind.itemsize}")
+    return floats.view(kind), True

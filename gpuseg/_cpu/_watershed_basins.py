@@ -25,21 +25,35 @@ CLOSED, OPEN, DEAD = 0, 1, 2
 
 
 @jit
-def fill(values: Any, seeds: Any, mask: Any, starts: Any, keys: Any, way: Any) -> int:
-    """Copy rows of keys into the frame, whose row i begins at starts[i]; returns how many seeds."""
-    found = 0
+def fill(
+    values: Any, signed: bool, seeds: Any, mask: Any, starts: Any, keys: Any, way: Any
+) -> tuple[int, int]:
+    """Copy rows of keys into the frame, whose row i begins at starts[i].
+
+    Of `signed` values, the bits of floats, keys are made as `order_keys` makes them. Returns how
+    many seeds there are, and how many NaN.
+    """
+    found = odd = 0
     masked = mask.size > 0
     seeded = seeds.size > 0
+    top = keys.dtype.type(1) << keys.dtype.type(8 * keys.itemsize - 1)
+    infinite = keys.dtype.type(0xFF800000 if keys.itemsize == 4 else 0xFFF0000000000000)
     for row in range(values.shape[0]):
         at = starts[row]
         for x in range(values.shape[1]):
             if masked and not mask[row, x]:
                 continue
-            keys[at + x] = values[row, x]
+            key = values[row, x]
+            if signed:
+                if key == top:
+                    key = keys.dtype.type(0)
+                key = ~key if key & top else key | top
+                odd += key > infinite or key < ~infinite
+            keys[at + x] = key
             root = seeded and seeds[row, x]
             way[at + x] = ROOT if root else 0
             found += root
-    return found
+    return found, odd
 
 
 @jit
@@ -189,28 +203,71 @@ def follow(way: Any, node: Any, steps: Any, first: int, last: int) -> None:
 
 @jit
 def divides(
-    keys: Any, way: Any, node: Any, steps: Any, first: int, last: int, rim: Any, nothing: Any
-) -> int:
-    """Find pixels with a neighbour of another node, unless both have seeds."""
-    count = 0
+    keys: Any,
+    way: Any,
+    depth: Any,
+    node: Any,
+    steps: Any,
+    first: int,
+    last: int,
+    nothing: Any,
+    rim: Any,
+    halo: Any,
+) -> tuple[int, int]:
+    """Find the higher pixels of edges between different nodes, unless both have seeds.
+
+    Returns how many there are in the block, and beyond it (where some come more than once).
+    """
+    count = beyond = 0
     for p in range(first, last):
         if way[p] >= HALO:
             continue
         a = node[p]
+        found = False
         for k in range(steps.size):
             r = p + steps[k]
             if r < first or r >= last or node[r] == BEYOND:
-                found = a >= 0 and keys[r] != nothing
-            elif steps[k] < 0:
+                if a < 0 or keys[r] == nothing:
+                    continue
+                if lower(keys, depth, r, p):
+                    found = True
+                else:
+                    halo[beyond] = r
+                    beyond += 1
                 continue
-            else:
-                b = node[r]
-                found = b != a and b != NOTHING and (a >= 0 or b >= 0)
-            if found:
-                rim[count] = p
-                count += 1
-                break
-    return count
+            b = node[r]
+            if b != a and b != NOTHING and (a >= 0 or b >= 0):
+                found |= lower(keys, depth, r, p)
+        if found:
+            rim[count] = p
+            count += 1
+    return count, beyond
+
+
+@jit
+def sorted_by(values: Any, order: Any, other: Any, bits: int) -> bool:
+    """Sort `order` by its `values`, `bits` wide, keeping the order of equal ones.
+
+    By 11 bits at a time, from the lowest; whether the result is in `other`.
+    """
+    counts = np.empty(2049, np.int64)
+    turned = False
+    shift = 0
+    while shift < bits:
+        counts[:] = 0
+        for i in range(order.size):
+            counts[((values[order[i]] >> shift) & 2047) + 1] += 1
+        for digit in range(2048):
+            counts[digit + 1] += counts[digit]
+        if (counts == order.size).sum() + (counts == 0).sum() < 2049:
+            for i in range(order.size):
+                digit = (values[order[i]] >> shift) & 2047
+                other[counts[digit]] = order[i]
+                counts[digit] += 1
+            order, other = other, order
+            turned = not turned
+        shift += 11
+    return turned
 
 
 @jit
@@ -239,105 +296,83 @@ def lower(keys: Any, depth: Any, p: int, q: int) -> bool:
 
 
 @jit
-def offer(keys: Any, depth: Any, p: int, q: int, a: int, high: Any, low: Any) -> None:
-    """Keep the edge between p and q for component `a` if it is the least so far."""
-    if lower(keys, depth, p, q):
-        p, q = q, p
-    if (
-        high[a] < 0
-        or lower(keys, depth, p, high[a])
-        or (p == high[a] and lower(keys, depth, q, low[a]))
-    ):
-        high[a], low[a] = p, q
-
-
-@jit
-def choose(
+def grow(
     keys: Any,
     depth: Any,
     node: Any,
     steps: Any,
     first: int,
     last: int,
-    rim: Any,
-    parent: Any,
-    tag: Any,
-    chooser: int,
-    high: Any,
-    low: Any,
     nothing: Any,
+    order: Any,
+    parent: Any,
+    bound: Any,
+    tag: Any,
+    edges: Any,
 ) -> int:
-    """A round's first half: the least edge out of each component whose tag is `chooser`.
+    """Join components along ascending edges wherever that is certain.
 
-    Closed components look beyond the block as well. Returns how many pixels of the rim still
-    divide what is not joined; they come first in it.
+    The least edge out of a closed component is: all edges that leave it are known here. Of the
+    others, those are listed whose ends lesser ones have not `bound` already; all that has a seed
+    counts as bound, to the last node.
     """
-    kept = 0
-    for i in range(rim.size):
-        p = rim[i]
-        a = component(node, parent, p)
-        keep = False
+    count = 0
+    near = np.empty(steps.size, np.int64)
+    for i in range(order.size):
+        p = order[i]
+        inside = first <= p < last and node[p] != BEYOND
+        found = 0
         for k in range(steps.size):
             r = p + steps[k]
-            if r < first or r >= last or node[r] == BEYOND:
-                if a < 0 or tag[a] < 0 or keys[r] == nothing:
-                    continue
-                keep = True
-                if chooser == CLOSED and tag[a] == CLOSED:
-                    offer(keys, depth, p, r, a, high, low)
+            own = first <= r < last and node[r] != BEYOND
+            if not own and (not inside or keys[r] == nothing):
                 continue
-            if steps[k] < 0 or node[r] == NOTHING:
+            if own and node[r] == NOTHING:
                 continue
-            b = component(node, parent, r)
-            if a == b or ((a < 0 or tag[a] < 0) and (b < 0 or tag[b] < 0)):
+            if not lower(keys, depth, r, p):
                 continue
-            keep = True
-            if a >= 0 and tag[a] == chooser:
-                offer(keys, depth, p, r, a, high, low)
-            if b >= 0 and tag[b] == chooser:
-                offer(keys, depth, p, r, b, high, low)
-        if keep:
-            rim[kept] = p
-            kept += 1
-    return kept
+            at = found
+            while at > 0 and lower(keys, depth, r, near[at - 1]):
+                near[at] = near[at - 1]
+                at -= 1
+            near[at] = r
+            found += 1
+        for k in range(found):
+            r = near[k]
+            if not inside or r < first or r >= last or node[r] == BEYOND:
+                x = component(node, parent, p if inside else r)
+                if x >= 0 and tag[x] == CLOSED:
+                    tag[x] = OPEN
+                continue
+            count = join(node, parent, bound, tag, p, r, edges, count)
+    return count
 
 
 @jit
-def connect(
-    node: Any,
-    first: int,
-    last: int,
-    parent: Any,
-    tag: Any,
-    chooser: int,
-    high: Any,
-    low: Any,
-    edges: Any,
-    count: int,
+def join(
+    node: Any, parent: Any, bound: Any, tag: Any, p: int, r: int, edges: Any, count: int
 ) -> int:
-    """A round's second half: join along chosen edges, and list those within the block."""
-    for a in range(parent.size):
-        if high[a] < 0:
-            continue
-        p, q = high[a], low[a]
-        high[a] = -1
-        if q < first or q >= last or node[q] == BEYOND:
-            p, q = q, p
-        if p < first or p >= last or node[p] == BEYOND:
-            tag[component(node, parent, q)] = OPEN
-            continue
-        x, y = component(node, parent, p), component(node, parent, q)
-        if x == y:
-            continue
-        edges[count, 0], edges[count, 1] = p, q
-        count += 1
-        x, y = min(x, y), max(x, y)
-        if x < 0:
-            tag[y] = x
-        else:
-            parent[y] = x
-            if tag[x] == chooser:
-                tag[x] = tag[y]
+    x, y = component(node, parent, p), component(node, parent, r)
+    x, y = min(x, y), max(x, y)
+    if x == y or y < 0:
+        return count
+    near, far = x if x < 0 else tag[x], tag[y]
+    if near < 0 and far < 0:
+        return count
+    seeds = bound.size - 1
+    u, v = root(bound, seeds if near < 0 else x), root(bound, seeds if far < 0 else y)
+    if u == v:
+        return count
+    bound[u] = v
+    if near != CLOSED and far != CLOSED:
+        edges[count, 0], edges[count, 1] = p, r
+        return count + 1
+    if x < 0:
+        tag[y] = x
+        return count
+    parent[y] = x
+    if near == CLOSED:
+        tag[x] = far
     return count
 
 

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from gpuseg._cpu import _watershed_basins as basins
-from gpuseg._cpu._order_keys import key_type, order_keys
+from gpuseg._cpu._order_keys import key_type, raw_bits
 from gpuseg._cpu._watershed_merge import OUTSIDE, SEED, Edges, Part
 from gpuseg.typing import NumpyArray
 
 Index = tuple[int, ...]
+
+# Fewer pixels than this are sorted faster by comparison.
+_FEW = 1 << 14
 
 
 @dataclass
@@ -63,23 +66,22 @@ class Block:
         self.nothing = self.keys.dtype.type(np.iinfo(self.keys.dtype).max)
         self.values: NumpyArray = np.empty(0, np.int64)
         self.flat: NumpyArray = np.empty(0, np.int32)
-        self.parent: NumpyArray = np.empty(0, np.int32)
+        self.pairs: NumpyArray = np.empty((0, 2), np.int32)
         self.link: NumpyArray = np.empty(0, np.int32)
 
     def fill(self, image: NumpyArray, markers: NumpyArray | None, mask: NumpyArray | None) -> None:
         """Copy the block's own pixels into the frame."""
-        if image.dtype.kind == "f":
-            odd = np.isnan(image) if mask is None else np.isnan(image) & mask
-            if odd.any():
-                raise ValueError(
-                    f"image must not have NaN where it is flooded, got {int(odd.sum())} of "
-                    f"{odd.size} pixels; replace them, or leave them out by the mask"
-                )
         none = np.empty((0, 0), bool)
         seeds = none if markers is None else _rows(markers != 0)
         inside = none if mask is None else _rows(mask)
-        keys = _rows(order_keys(image))
-        seeded = basins.fill(keys, seeds, inside, self.starts(), self.keys, self.way)
+        bits, signed = raw_bits(image)
+        where = (self.starts(), self.keys, self.way)
+        seeded, odd = basins.fill(_rows(bits), signed, seeds, inside, *where)
+        if odd:
+            raise ValueError(
+                f"image must not have NaN where it is flooded, got {odd} of {image.size} pixels; "
+                "replace them, or leave them out by the mask"
+            )
         if markers is not None:
             chosen = markers != 0 if mask is None else (markers != 0) & mask
             self.values = markers[chosen].astype(np.int64)
@@ -131,54 +133,47 @@ class Block:
         where = (self.steps, *self.span)
         nodes = basins.descend(*self._pixels(), self.depth, self.node, *where, tag)
         basins.follow(self.way, self.node, *where)
-        self.tag, self.parent = tag[:nodes].copy(), np.arange(nodes, dtype=np.int32)
-        self.rim: NumpyArray = np.empty(0, np.int32)
+        parent = np.arange(nodes, dtype=np.int32)
+        pairs = np.empty((nodes, 2), np.int32)
+        grown = 0
         if nodes:
-            rim = np.empty(self.span[1] - self.span[0], np.int32)
-            self.rim = rim[: basins.divides(*self._pixels(), self.node, *where, rim, self.nothing)]
-            self._rounds(self.parent, self.tag, basins.CLOSED)
+            ground = (self.keys, self.depth, self.node, *where, self.nothing)
+            bound = np.arange(nodes + 1, dtype=np.int32)
+            grown = basins.grow(*ground, self._ascending(), parent, bound, tag, pairs)
+        self.pairs = pairs[:grown].copy()
         self.link = np.empty(nodes, np.int32)
-        self.count = int(basins.number(self.parent, self.tag, self.link))
+        self.count = int(basins.number(parent, tag, self.link))
 
-    def _rounds(self, parent: NumpyArray, tag: NumpyArray, chooser: int) -> NumpyArray:
-        """Boruvka's rounds: until no component of those that choose has an edge to choose."""
-        high, low = np.full(parent.size, -1, np.int32), np.empty(parent.size, np.int32)
-        edges = np.empty((parent.size, 2), np.int32)
-        rim, count = self.rim, 0
-        while True:
-            where = (self.node, self.steps, *self.span)
-            kept = basins.choose(
-                self.keys,
-                self.depth,
-                *where,
-                rim,
-                parent,
-                tag,
-                chooser,
-                high,
-                low,
-                self.nothing,
-            )
-            rim = rim[:kept]
-            if not (high >= 0).any():
-                break
-            count = basins.connect(
-                self.node, *self.span, parent, tag, chooser, high, low, edges, count
-            )
-        self.rim = rim
-        return edges[:count]
+    def _ascending(self) -> NumpyArray:
+        """Higher pixels of the edges that divide nodes, in the order of pixels."""
+        rim = np.empty(self.span[1] - self.span[0], np.int32)
+        halo = np.empty(self._faces().size * self.steps.size, np.int32)
+        where = (self.node, self.steps, *self.span, self.nothing, rim, halo)
+        own, beyond = basins.divides(*self._pixels(), self.depth, *where)
+        order = rim[:own]
+        if beyond:
+            order = np.sort(np.concatenate([order, np.unique(halo[:beyond])]))
+        if order.size < _FEW:
+            return order[np.lexsort((order, self.depth[order], self.keys[order]))]
+        spare = np.empty_like(order)
+        deepest = int(self.depth[order].max())
+        for values, bits in (
+            (self.depth, deepest.bit_length()),
+            (self.keys, 8 * self.keys.itemsize),
+        ):
+            if basins.sorted_by(values, order, spare, bits):
+                order, spare = spare, order
+        return order
 
     def part(self) -> Part:
         """What other blocks must know."""
-        own = self._rounds(self.parent.copy(), self.tag.copy(), basins.OPEN) if self.count else None
-        pairs = np.empty((0, 2), np.int32) if own is None else own
         faces = self._faces()
         out = np.empty((faces.size * self.steps.size if self.count else 0, 2), np.int32)
         met = 0
         if self.count:
             where = (self.steps, *self.span, faces, out, self.nothing)
             met = basins.contacts(self.keys, self.node, self.link, *where)
-        edges = self._edges(pairs, out[:met])
+        edges = self._edges(self.pairs, out[:met])
         nodes, labels = self._states(faces)
         return Part(self.count, edges, self.places(faces), nodes, labels)
 
