@@ -121,6 +121,26 @@ def test_device_rows_of_a_chunk_far_away(ndim, xp):
         np.testing.assert_array_equal(one, two, field.name)
 
 
+def test_device_sums_of_more_than_64_bits(xp):
+    """One object of so many pixels, so far away, that a moment needs its second limb."""
+    da = pytest.importorskip("dask.array")
+    side, size = 1 << 23, 400
+    plane = da.zeros((side, side), chunks=1 << 20, dtype=np.int32)
+    plan = make_request(plane, None, ("label", "inertia_tensor"), None, None, "-").plan
+    labels, where = np.ones((size, size), np.int32), {"origin": (side - size,) * 2}
+    host, device = (
+        implementation(one, "regionprops").measure(one, None, plan, **where)
+        for one in (labels, xp.asarray(labels))
+    )
+    largest = 0
+    for field, column in zip(host.fields, offsets(host.fields).values(), strict=True):
+        one, two = (rows.table[:, column : column + field.width] for rows in (host, device))
+        one, two = (exact(part) if field.kind == LIMBS else part for part in (one, two))
+        np.testing.assert_array_equal(one, two, field.name)
+        largest = max(largest, int(np.max(one)))
+    assert largest > 1 << 63
+
+
 def test_device_pairs_outgrow_their_table(xp):
     """More contacts than the first hash table takes, each label touching eight others."""
     labels = np.arange(1, 150 * 160 + 1, dtype=np.int32).reshape(150, 160)
