@@ -48,7 +48,7 @@ def _copy(source: Any, n: int, out: Any, offset: Any) -> None:
 
 
 @jit
-def _write(codes: Any, offset: Any, n: int, out: Any) -> None:
+def write(codes: Any, offset: Any, n: int, out: Any) -> None:
     for i in range(n):
         out[i] = codes[offset + np.uint64(i)] & np.uint8(3)
 
@@ -130,7 +130,41 @@ def tally(job: Any, lattice: Any, floats: Any, words: Any, sample: Any) -> bool:
             if job[7]:
                 for k in range(lines):
                     out = row_at(job[7] + (top + k) * job[8] + start, part, np.uint8)
-                    _write(codes, np.uint64(k * part), part, out)
+                    write(codes, np.uint64(k * part), part, out)
+    return True
+
+
+@jit
+def block_scratch(sample: Any) -> Any:
+    """Codes, codes by a second form, and words that nobody reads, for `add_block`."""
+    _, _, _, codes, second, _, spare = _scratch(sample)
+    return codes, second, spare
+
+
+@jit
+def add_block(
+    r: Any,
+    g: Any,
+    b: Any,
+    n: int,
+    lattice: Any,
+    floats: Any,
+    codes: Any,
+    second: Any,
+    spare: Any,
+    words: Any,
+) -> bool:
+    """Codes and tally of n <= BLOCK pixels of an integer image; False if one is out of range."""
+    two = len(lattice) == 2
+    form, f, form2, f2 = lattice[0], floats[0], lattice[-1], floats[-1]
+    if not in_range(r, g, b, n, f[11]):
+        return False
+    block_codes(r, g, b, n, form, f, codes, spare, spare if two else words)
+    if two:
+        block_codes(r, g, b, n, form2, f2, second, spare, spare)
+        _stain(codes, second, n)
+        add_codes(codes, r, g, b, spare, 0, n, words)
+    words[4] += n
     return True
 
 

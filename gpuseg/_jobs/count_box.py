@@ -10,6 +10,7 @@ import numpy as np
 
 from gpuseg._backend import implementation
 from gpuseg._shared.hsi import WORDS, Rule
+from gpuseg.io._jpeg import MANY_TILES
 from gpuseg.io.label_pyramid import Box, LabelPyramid
 from gpuseg.io.slides import OnError, Slide, Tile
 from gpuseg.typing import NumpyArray
@@ -83,10 +84,10 @@ def shifted(box: Box, corner: tuple[int, int], sign: int = 1) -> Box:
 
 
 def _tiles(
-    job: Job, box: Box, rows: tuple[NumpyArray, NumpyArray] | None
+    job: Job, box: Box, rows: tuple[NumpyArray, NumpyArray] | None, part: Box
 ) -> Iterator[tuple[Tile, tuple[slice, slice], NumpyArray | None]]:
-    """Tiles that are counted, their place in the box, and the spans within them."""
-    top, left, height, width = box
+    """Tiles of a part that are counted, their place in the box, and the spans within them."""
+    top, left, height, width = part
     if rows is not None:
         from gpuseg._cpu.spans import clip
 
@@ -117,7 +118,13 @@ def _count_tiles(
     from gpuseg._cpu import hsi
     from gpuseg._cpu.spans import paint
 
-    for tile, place, spans in _tiles(job, box, rows):
+    parts = [box]
+    if rows is None and job.slide.tile_count >= MANY_TILES:
+        from gpuseg._jobs.count_coded import count_coded
+
+        parts = count_coded(job.slide, box, job.rule, words[-1], labels)
+    tiles = (found for part in parts for found in _tiles(job, box, rows, part))
+    for tile, place, spans in tiles:
         out = None if labels is None else labels[place]
         if tile.pixels is None:
             _leave_out(tile, spans, words)
@@ -176,7 +183,7 @@ def _count_on_gpu(
 
     block = np.zeros((*box[2:], job.slide.shape[2]), job.slide.dtype)
     readable = np.zeros(box[2:], np.bool_)
-    for tile, place, spans in _tiles(job, box, rows):
+    for tile, place, spans in _tiles(job, box, rows, box):
         if tile.pixels is None:
             _leave_out(tile, spans, words)
         else:

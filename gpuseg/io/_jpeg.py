@@ -8,7 +8,7 @@ or 392 against 389 into a reused buffer, which was therefore dropped.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import imagecodecs
 import simplejpeg
@@ -16,6 +16,11 @@ import simplejpeg
 from gpuseg.io._reader import TileError
 from gpuseg.typing import NumpyArray
 
+if TYPE_CHECKING:
+    from gpuseg._cpu.jpeg import Frame
+
+# So many tiles are worth compiled code that may have to be compiled first.
+MANY_TILES = 256
 # "Adobe", version 100, no flags, transform: 0 says red, green and blue, 1 says YCbCr.
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}
@@ -32,6 +37,53 @@ class Header(NamedTuple):
     scan: int
     jfif: bool
     lossy: bool
+
+
+class Streams:
+    """Tiles of one TIFF page: what they have in common, for the compiled decoder.
+
+    It is 1.4 times as fast as libjpeg-turbo; but compiling takes some ten seconds on the first use
+    after an installation, so the first tiles are decoded without.
+
+    Attributes
+    ----------
+    tables : bytes
+        JPEGTables, without SOI and EOI.
+    rgb : bool
+        Components are red, green and blue.
+    """
+
+    def __init__(self, tables: bytes, rgb: bool) -> None:
+        self.tables = tables
+        self.rgb = rgb
+        self._decoded = 0
+        self._last: tuple[bytes, Frame | None] | None = None
+
+    def frame(self, data: bytes) -> Frame | None:
+        """What the header of a tile says; None if libjpeg has to decode it."""
+        last = self._last
+        if last is not None and data.startswith(last[0]):
+            return last[1]
+        from gpuseg._cpu.jpeg import frame
+
+        try:
+            scan = read_header(data).scan
+        except TileError:
+            return None
+        head = data[: scan + 2 + (data[scan + 2] << 8 | data[scan + 3])]
+        found = frame(head, self.tables, self.rgb)
+        self._last = head, found
+        return found
+
+    def decode(self, data: bytes, limit: tuple[int, int]) -> NumpyArray | None:
+        """RGB pixels of a tile of at most `limit`, or None if it is libjpeg's to decode."""
+        self._decoded += 1
+        if self._decoded <= MANY_TILES or (found := self.frame(data)) is None:
+            return None
+        from gpuseg._cpu.jpeg import decode
+
+        height, width = found.shape[:2].tolist()
+        return decode(data, found) if height <= limit[0] and width <= limit[1] else None
 
 
 def read_header(data: bytes) -> Header:

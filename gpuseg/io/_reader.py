@@ -37,6 +37,22 @@ class Tile(NamedTuple):
     pixels: NumpyArray | None
 
 
+class CodedTile(NamedTuple):
+    """A tile as it is in the file, or None if it isn't there (whole).
+
+    Place and size are those of its part of a box, in pixels of the slide's level; `y` and `x` say
+    where in the tile that part begins.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    y: int
+    x: int
+    data: bytes | None
+
+
 @dataclass(frozen=True)
 class Grid:
     """One resolution as a reader sees it: `shape` and `tile` are (height, width) in pixels."""

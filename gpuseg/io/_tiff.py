@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from gpuseg.io._bytes import ByteSource
+from gpuseg.io._jpeg import Streams
 from gpuseg.io._reader import Grid, SlideError, TileError, check_decode_size
 from gpuseg.io._tiff_colour import make_finish
-from gpuseg.io._tiff_decode import make_decoder
+from gpuseg.io._tiff_decode import jpeg_streams, make_decoder
 from gpuseg.io._tiff_metadata import describe
 from gpuseg.io._tiff_pages import foreign_vendor, parsing, pyramid
 from gpuseg.io._tiff_planes import Plane, TiffLevel, in_pieces
@@ -89,6 +90,22 @@ class TiffReader:
                 answer = TileError(*error.args)
             yield answer
 
+    def streams(self, level: int) -> Streams | None:
+        """What the tiles of a level have in common, if they are JPEG in RGB or YCbCr."""
+        return self._levels[level].streams
+
+    def coded(self, level: int, positions: Sequence[tuple[int, int]]) -> Iterator[bytes | None]:
+        """Bytes of tiles as they are in the file, None for those that are not (all) there."""
+        chosen = self._levels[level]
+        columns, plane = chosen.grid.tiles[1], chosen.planes[0]
+        indices = np.array([row * columns + column for row, column in positions], np.int64)
+        offsets, lengths = plane.offsets[indices], plane.lengths[indices]
+        there = (offsets > 0) & (lengths > 0) & (lengths <= self._source.size - offsets)
+        ranges = zip(offsets[there].tolist(), lengths[there].tolist(), strict=True)
+        pieces = self._source.read(list(ranges))
+        for present in there.tolist():
+            yield next(pieces) if present else None
+
     def _decode(
         self, level: TiffLevel, index: int, data: list[Any], wanted: list[tuple[int, int]]
     ) -> NumpyArray:
@@ -153,7 +170,8 @@ def _level(source: ByteSource, pages: list[Any]) -> TiffLevel:
     )
     planes = [plane for each in pages for plane in _planes(source, each, grid)]
     samples = 1 if page.planarconfig == 2 else int(page.samplesperpixel)
-    level = TiffLevel(grid, tuple(planes), np.dtype(page.dtype), samples, finish)
+    streams = jpeg_streams(page) if page.is_tiled and len(pages) == 1 else None
+    level = TiffLevel(grid, tuple(planes), np.dtype(page.dtype), samples, finish, streams)
     return level if page.is_tiled else in_pieces(level, page)
 
 

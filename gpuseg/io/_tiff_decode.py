@@ -20,18 +20,24 @@ _FAX = (2, 3, 4)
 _JPEG = (7, 33007)
 
 
+def jpeg_streams(page: Any) -> _jpeg.Streams | None:
+    """What tiles of a page have in common, if they are 8-bit colour JPEG."""
+    colour = (
+        page.compression == 7
+        and page.bitspersample == 8
+        and page.samplesperpixel == 3
+        and page.planarconfig == 1
+        and page.photometric in (2, 6)
+    )
+    tables: bytes = page.jpegtables or b""
+    return _jpeg.Streams(tables[2:-2], page.photometric == 2) if colour else None
+
+
 def make_decoder(page: Any) -> Decode:
     """Decoder of a page: ours for 8-bit colour JPEG, tifffile's for all else."""
     tables: bytes = page.jpegtables or b""
     if page.compression in _JPEG:
-        fast = (
-            page.compression == 7
-            and page.bitspersample == 8
-            and page.samplesperpixel == 3
-            and page.planarconfig == 1
-            and page.photometric in (2, 6)
-        )
-        return _jpeg_decoder(page, tables, fast)
+        return _jpeg_decoder(page, tables)
     return _lzw_decoder(page) if page.compression == _LZW else _tifffile_decoder(page, tables)
 
 
@@ -66,21 +72,23 @@ def _lzw_decoder(page: Any) -> Decode:
     return decode
 
 
-def _jpeg_decoder(page: Any, tables: bytes, fast: bool) -> Decode:
-    inner = tables[2:-2]
-    rgb = page.photometric == 2
+def _jpeg_decoder(page: Any, tables: bytes) -> Decode:
+    streams = jpeg_streams(page)
     general = _tifffile_decoder(page, tables)
     limit = _jpeg_limit(page)
 
     def decode(data: bytes, index: int) -> NumpyArray:
+        if streams is not None and (pixels := streams.decode(data, limit)) is not None:
+            return pixels
         header = _jpeg.read_header(data)
         if header.height > limit[0] or header.width > limit[1]:
             raise TileError(
                 f"its JPEG header claims {header.height} × {header.width} pixels, "
                 f"more than the {limit[0]} × {limit[1]} of a tile"
             )
-        if fast and header.components == 3 and header.precision == 8:
-            return _jpeg.decode(_jpeg.complete(data, inner, header, rgb))
+        if streams is not None and header.components == 3 and header.precision == 8:
+            whole = _jpeg.complete(data, streams.tables, header, streams.rgb)
+            return _jpeg.decode(whole)
         _jpeg.check_end(data)
         return general(data, index)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gpuseg.io._jpeg import Streams
 from gpuseg.io._reader import Grid
 from gpuseg.io._tiff_colour import Finish
 from gpuseg.io._tiff_decode import Decode
@@ -31,6 +32,7 @@ class TiffLevel:
     """One resolution: where its tiles are, and how they become pixels.
 
     Each plane decodes to `samples` of type `stored` a pixel; `finish` makes channels of them.
+    `streams` is there where tiles are JPEG whose pixels need no finish.
     """
 
     grid: Grid
@@ -38,6 +40,7 @@ class TiffLevel:
     stored: np.dtype
     samples: int
     finish: Finish
+    streams: Streams | None = None
 
 
 def in_pieces(level: TiffLevel, page: Any) -> TiffLevel:

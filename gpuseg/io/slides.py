@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gpuseg.io._jpeg import Streams
 from gpuseg.io._levels import Level, choose_level, make_levels, refuse_truncated
 from gpuseg.io._open import open_reader
-from gpuseg.io._reader import Reader, SlideError, Tile, TileError
+from gpuseg.io._reader import CodedTile, Reader, SlideError, Tile, TileError
 from gpuseg.typing import Array, NumpyArray
 
 __all__ = ["Level", "Slide", "SlideError", "Tile", "open_slide"]
@@ -219,6 +220,12 @@ class Slide:
             for left in range(0, width, wide)
         ]
 
+    @property
+    def tile_count(self) -> int:
+        """Number of the level's tiles."""
+        shape, _, _, (tall, wide) = self.levels[self.level]
+        return -(-shape[0] // tall) * -(-shape[1] // wide)
+
     def read_tiles(
         self, top: int, left: int, height: int, width: int, on_error: OnError | None = None
     ) -> Iterator[Tile]:
@@ -242,36 +249,64 @@ class Slide:
     def _read_tiles(
         self, level: int, box: tuple[int, int, int, int], on_error: OnError
     ) -> Iterator[Tile]:
-        shape, _, _, (tall, wide) = self.levels[level]
-        top, left = max(box[0], 0), max(box[1], 0)
-        bottom = min(box[0] + box[2], shape[0])
-        right = min(box[1] + box[3], shape[1])
-        if bottom <= top or right <= left:
-            return
-        positions = [
-            (row, column)
-            for row in range(top // tall, -(-bottom // tall))
-            for column in range(left // wide, -(-right // wide))
-        ]
+        tall, wide = self.levels[level].tile
+        parts = self._parts(level, box)
+        positions = [(y // tall, x // wide) for y, x, _, _ in parts]
         blank: NumpyArray | None = None
-        for (row, column), pixels in zip(
-            positions, self._reader.read(level, positions), strict=True
+        for (y0, x0, y1, x1), pixels in zip(
+            parts, self._reader.read(level, positions), strict=True
         ):
-            y, x = row * tall, column * wide
-            y0, x0 = max(y, top), max(x, left)
-            y1, x1 = min(y + tall, bottom), min(x + wide, right)
+            y, x = y0 - y0 % tall, x0 - x0 % wide
             if pixels is None:
                 blank = self._white(tall, wide) if blank is None else blank
                 pixels = blank
             if isinstance(pixels, TileError):
                 if on_error == "raise":
                     raise SlideError(
-                        f"{self.path}: level {level}, tile row {row}, column {column} "
+                        f"{self.path}: level {level}, tile row {y // tall}, column {x // wide} "
                         f"(top {y}, left {x}) is unreadable: {pixels}"
                     ) from pixels
                 yield Tile(y0, x0, y1 - y0, x1 - x0, None)
             else:
                 yield Tile(y0, x0, y1 - y0, x1 - x0, pixels[y0 - y : y1 - y, x0 - x : x1 - x])
+
+    def _parts(self, level: int, box: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:
+        """Parts (top, left, bottom, right) of a box that are in one tile each, row by row."""
+        shape, _, _, (tall, wide) = self.levels[level]
+        top, left = max(box[0], 0), max(box[1], 0)
+        bottom, right = min(box[0] + box[2], shape[0]), min(box[1] + box[3], shape[1])
+        if right <= left:
+            return []
+        return [
+            (max(y, top), max(x, left), min(y + tall, bottom), min(x + wide, right))
+            for y in range(top - top % tall, bottom, tall)
+            for x in range(left - left % wide, right, wide)
+        ]
+
+    def coded_tiles(
+        self, top: int, left: int, height: int, width: int
+    ) -> tuple[Streams, Iterator[CodedTile]] | None:
+        """Tiles that meet a box, not decoded, if all of them are JPEG in RGB or YCbCr.
+
+        For code that decodes and computes in one go; what it cannot decode, `read_tiles` can, or
+        says why not.
+        """
+        from gpuseg.io._tiff import TiffReader
+
+        reader, level = self._reader, self.level
+        streams = reader.streams(level) if isinstance(reader, TiffReader) else None
+        if not isinstance(reader, TiffReader) or streams is None:
+            return None
+        (tall, wide), parts = (
+            self.levels[level].tile,
+            self._parts(level, (top, left, height, width)),
+        )
+        data = reader.coded(level, [(y // tall, x // wide) for y, x, *_ in parts])
+        tiles = (
+            CodedTile(y, x, bottom - y, right - x, y % tall, x % wide, piece)
+            for (y, x, bottom, right), piece in zip(parts, data, strict=True)
+        )
+        return streams, tiles
 
     def _white(self, height: int, width: int) -> NumpyArray:
         top = np.iinfo(self.dtype).max if self.dtype.kind in "iu" else 1
