@@ -215,6 +215,8 @@ def test_folder_of_brainglobe(tmp_path, symmetric):
     found = locate([[0.0, 0.0, 24.9], [0.0, 0.0, 270.0]], brain)
     assert found["structure"].tolist() == [annotation[0, 0, 0], annotation[0, 0, 10]]
     assert found["side"].tolist() == [2, 1]
+    row = locate([[0.0, 0.0, 25 * x + 1] for x in range(11)], brain)
+    assert row["side"].tolist() == half[0, 0].tolist()
     about["orientation"] = "ask"
     (tmp_path / "metadata.json").write_text(json.dumps(about))
     if symmetric:

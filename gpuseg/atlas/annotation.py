@@ -173,6 +173,7 @@ def open_atlas(folder: str | os.PathLike[str]) -> Atlas:
     about = json.loads((root / "metadata.json").read_text(encoding="utf-8"))
     spacing = triple(about.get("resolution"), f"{root}: resolution", positive=True)
     orientation = str(about.get("orientation", ""))
+    annotation = tifffile.imread(root / "annotation.tiff")
     hemispheres, midline = None, None
     if (root / "hemispheres.tiff").exists():
         hemispheres = tifffile.imread(root / "hemispheres.tiff")
@@ -180,10 +181,11 @@ def open_atlas(folder: str | os.PathLike[str]) -> Atlas:
         axis = next((i for i, letter in enumerate(orientation) if letter in "lr"), None)
         if axis is None:
             raise ValueError(f"{root}: orientation must name left or right, got {orientation!r}")
-        # The letter tells where the axis begins.
-        midline = Midline(axis, None, "above" if orientation[axis] == "r" else "below")
+        # BrainGlobe's plane: voxels from round(n / 2) on. The letter tells where the axis begins.
+        plane = round(annotation.shape[axis] / 2) * spacing[axis]
+        midline = Midline(axis, plane, "above" if orientation[axis] == "r" else "below")
     return Atlas(
-        tifffile.imread(root / "annotation.tiff"),
+        annotation,
         root / "structures.json",
         spacing=spacing,
         origin=[step / 2 for step in spacing],
