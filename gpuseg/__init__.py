@@ -21,6 +21,7 @@ _SUBMODULES = (
     "positive_pixel_count",
     "recipes",
     "segmentation",
+    "viewer",
 )
 
 __all__ = ["__version__", *_SUBMODULES]
