@@ -163,10 +163,16 @@ def compile_build(build: Build, architecture: str) -> dict[str, Resources]:
     return compile_text(source(build.name), architecture, build.options, build.instances)
 
 
+def launchers() -> list[Path]:
+    """Modules of `gpuseg/_cuda` with kernels of their own; the others call CuPy's."""
+    modules = sorted((ROOT / "gpuseg" / "_cuda").glob("[a-z]*.py"))
+    return [path for path in modules if "._source import" in path.read_text(encoding="utf-8")]
+
+
 def builds() -> dict[str, tuple[Build, ...]]:
     """What each launcher in `gpuseg/_cuda` compiles, by its own list."""
     found = {}
-    for path in sorted((ROOT / "gpuseg" / "_cuda").glob("[a-z]*.py")):
+    for path in launchers():
         launcher = importlib.import_module(f"gpuseg._cuda.{path.stem}")
         if not getattr(launcher, "BUILDS", ()):
             raise AttributeError(f"{path} must list what it compiles: BUILDS = (Build(...), ...)")
