@@ -6,6 +6,7 @@ import json
 import pickle
 import zipfile
 
+import fsspec
 import numpy as np
 import pytest
 import tifffile
@@ -232,3 +233,21 @@ def test_real_volumes(test_data):
     planes = open_volume(str(test_data / "volumes/cellfinder/crop_planes/ch0/*.tif"))
     assert planes.shape == (30, 510, 667)
     assert planes.array.dtype == np.uint16
+
+
+def test_urls(tmp_path):
+    data = pixels("zyx")
+    memory = fsspec.filesystem("memory")
+    tifffile.imwrite(tmp_path / "a.tif", data, imagej=True, metadata={"axes": "ZYX"})
+    memory.pipe("/volumes/a.tif", (tmp_path / "a.tif").read_bytes())
+    write_ome_zarr(tmp_path / "a.zarr", [data], "zyx", version="0.5", scale=[5, 2, 2])
+    memory.put(str(tmp_path / "a.zarr"), "/volumes/a.zarr", recursive=True)
+    memory.put(str(tmp_path / "a.zarr"), "/volumes/series", recursive=True)
+    try:
+        stack, group = open_volume("memory://volumes/a.tif"), open_volume("memory://volumes/a.zarr")
+        assert np.array_equal(stack.array.compute(), data)
+        assert np.array_equal(group.array.compute(), data)
+        assert open_volume("memory://volumes/series").shape == data.shape
+        assert (stack.spacing, group.spacing) == (None, (5.0, 2.0, 2.0))
+    finally:
+        memory.rm("/volumes", recursive=True)

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 from gpuseg.io._bytes import ByteSource, LocalFile, RemoteFile
 from gpuseg.io._image_names import URL
+from gpuseg.io._open import _folder_names
 from gpuseg.io._reader import SlideError
 from gpuseg.io._tiff_metadata import micrometres, positive_number
 
@@ -42,11 +43,17 @@ def facts_of(name: str, options: Mapping[str, Any]) -> Facts:
         If it is neither.
     """
     if URL.match(name):
-        if name.split("?", 1)[0].rstrip("/").endswith(".zarr"):
-            return _zarr_facts(name, options)
         import fsspec
 
-        return _tiff_facts(RemoteFile(name, *fsspec.core.url_to_fs(name, **options)))
+        bare = name.split("?", 1)[0].rstrip("/")
+        filesystem, path = fsspec.core.url_to_fs(name, **options)
+        # A folder has no bytes of its own: over HTTP only its name or its metadata tell.
+        folder = bare.endswith(".zarr") or any(
+            filesystem.exists(f"{path.rstrip('/')}/{own}") for own in _folder_names(bare)
+        )
+        if folder:
+            return _zarr_facts(name, options)
+        return _tiff_facts(RemoteFile(name, filesystem, path))
     if not os.path.exists(name):
         raise FileNotFoundError(f"{name}: there is no such file")
     if os.path.isdir(name):
