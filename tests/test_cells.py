@@ -96,6 +96,18 @@ def test_labels_on_disk(tmp_path):
     assert scale == [{"type": "scale", "scale": list(SPACING)}]
 
 
+def test_every_floor(xp, container):
+    volume = balls((32, 48, 48), 15, 5)
+    image = np.random.default_rng(1).integers(0, 99, volume.shape, np.uint16)
+    options = {"spacing": SPACING, "properties": ["intensity_mean"], "min_volume": 3000}
+    expected = find_cells(volume, image=image, **options)
+    found = find_cells(
+        container(xp.asarray(volume), 3), image=container(xp.asarray(image), 3), **options
+    )
+    for name, column in expected.items():
+        np.testing.assert_array_equal(found[name], column, err_msg=name)
+
+
 def test_spacing_as_an_array():
     labels = np.ones((1, 1, 2), int)
     cells = measure_cells(labels, spacing=np.array(SPACING), origin=np.zeros(3))
