@@ -58,6 +58,7 @@ def row(
     goal: float | None = None,
     peak_mb: Mapping[str, float] | None = None,
     measured_in: str = "s",
+    more_is_better: bool = False,
 ) -> Row:
     """One line of results; `seconds` (or what is measured instead) by contestant, ours first."""
     ours = next(iter(seconds))
@@ -66,7 +67,11 @@ def row(
         "size": size,
         "repeats": repeats,
         "seconds": dict(seconds),
-        "ratio": {who: s / seconds[ours] for who, s in seconds.items() if who != ours},
+        "ratio": {
+            who: seconds[ours] / s if more_is_better else s / seconds[ours]
+            for who, s in seconds.items()
+            if who != ours and (s if more_is_better else seconds[ours])
+        },
     }
     if unit_count is not None:
         result["throughput"] = {who: unit_count / s for who, s in seconds.items()}

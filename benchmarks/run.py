@@ -58,7 +58,7 @@ def table(results: dict[str, Any], *, whole: bool = True) -> str:
     info = results["machine"]
     lines = [
         f"Medians on {info['cores']} cores of {info['processor']}; each line was measured side by "
-        "side in one run, equal answers checked first. Ratio above 1: gpuseg is faster."
+        "side in one run, equal answers checked first. Ratio above 1: gpuseg is faster, or better."
         + ("" if whole else " The fastest peer of each: [all of them](benchmarks/results/cpu.md)."),
         "",
         "| what | size | gpuseg | peer | its time | ratio |",

@@ -79,8 +79,8 @@ def test_an_unknown_recipe_lists_those_there_are(tmp_path):
 
 def test_settings_replace_values():
     text = recipes.load("nuclei").source
-    assert recipes.parse(text, "n", {"5.contrast": 0.3}).steps[4].parameters["contrast"] == 0.3
-    with pytest.raises(RecipeError, match="several steps 'fill_holes': name it by number, 3 or 6"):
+    assert recipes.parse(text, "n", {"6.contrast": 0.3}).steps[5].parameters["contrast"] == 0.3
+    with pytest.raises(RecipeError, match="several steps 'fill_holes': name it by number, 3 or 7"):
         recipes.parse(text, "n", {"fill_holes.x": 1})
     with pytest.raises(RecipeError, match="unknown step 'spilt'; did you mean 'split'"):
         recipes.parse(text, "n", {"spilt.depth": 1})
@@ -130,6 +130,13 @@ def test_cut_is_at_a_share_of_each_objects_height():
         inside = labels == region.label
         np.testing.assert_array_equal(kept[inside], image[inside] > level)
     assert not kept[~low].any()
+
+
+def test_an_image_without_nuclei_has_none(rng):
+    image = rng.poisson(140, (96, 96)).astype(np.uint16)
+    assert recipes.load("nuclei").segment(image).max() == 0
+    text = HEAD + step("threshold") + step("label")
+    assert recipes.parse(text, "plain").segment(image).max() > 100
 
 
 def test_cells_of_a_volume_have_sizes_in_micrometres():

@@ -33,7 +33,7 @@ def parse(text: str, name: str, settings: Mapping[str, Any] | None = None) -> Re
         For messages and tables.
     settings : mapping, optional
         Other values, as in ``{"split.depth": 1.0}``; a step of a name that occurs more than once is
-        named by its number, as in ``{"5.contrast": 0.4}``.
+        named by its number, as in ``{"6.contrast": 0.4}``.
 
     Returns
     -------
@@ -48,11 +48,11 @@ def parse(text: str, name: str, settings: Mapping[str, Any] | None = None) -> Re
     --------
     >>> from gpuseg import recipes
     >>> text = recipes.load("nuclei").source
-    >>> recipes.parse(text, "mine", {"split.depth": 1.0}).steps[6].parameters["depth"]
+    >>> recipes.parse(text, "mine", {"split.depth": 1.0}).steps[7].parameters["depth"]
     1.0
     >>> recipes.parse(text, "mine", {"split.dept": 1.0})
     Traceback (most recent call last):
-    gpuseg.recipes._parse.RecipeError: recipe 'mine', step 7 (split): unknown parameter 'dept'; did
+    gpuseg.recipes._parse.RecipeError: recipe 'mine', step 8 (split): unknown parameter 'dept'; did
     you mean 'depth'?
     """
     try:

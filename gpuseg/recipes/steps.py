@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from gpuseg import filters, measure, morphology, ndmeasure, segmentation
+from gpuseg import color, filters, measure, morphology, ndmeasure, segmentation
 from gpuseg._backend import floor
 from gpuseg.typing import Array
 
@@ -37,6 +37,7 @@ __all__ = [
     "label",
     "median",
     "opening",
+    "remove_dim_objects",
     "remove_large_objects",
     "remove_small_holes",
     "remove_small_objects",
@@ -50,16 +51,12 @@ __all__ = [
 
 def grey(image: Array) -> Image:
     """Luminance of RGB, from 0 to 1."""
-    from gpuseg import color
-
     return color.rgb2gray(image)
 
 
 def stain(image: Array, *, name: Literal["hematoxylin", "eosin", "dab"] = "hematoxylin") -> Image:
     """Density of one stain in RGB (Ruifrok and Johnston's vectors)."""
     channel = ("hematoxylin", "eosin", "dab").index(name)
-    from gpuseg import color
-
     return color.rgb2hed(image)[..., channel]
 
 
@@ -198,9 +195,7 @@ def split(
         distance = distance * np.maximum(relative, 0.01) ** brightness
     landscape = gaussian(distance, sigma=sigma)
     peaks = label(_peaks(landscape, depth), connectivity=mask.ndim)
-    return segmentation.watershed(  # type: ignore[attr-defined]
-        -landscape, peaks, mask=mask
-    )
+    return segmentation.watershed(-landscape, peaks, mask=mask)
 
 
 def _peaks(landscape: Array, depth: float) -> Array:
@@ -227,6 +222,17 @@ def clear_border(labels: Array) -> Labels:
 def remove_small_objects(labels: Array, *, max_size: float) -> Labels:
     """Remove objects of at most so many pixels."""
     return _numbered(morphology.remove_small_objects(labels, max_size=int(max_size)))
+
+
+def remove_dim_objects(labels: Array, image: Array, *, ratio: float) -> Labels:
+    """Remove objects whose mean is less than so many times the background's.
+
+    In an image without objects a threshold finds noise.
+    """
+    ids, means, background = _brightness(labels, image)
+    return _numbered(
+        segmentation.map_array(labels, ids, np.where(means < ratio * background, 0, ids))
+    )
 
 
 def remove_large_objects(labels: Array, *, min_size: float) -> Labels:
