@@ -6,6 +6,7 @@ The outermost weights come first, as there: rounding depends on it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,17 @@ _BLOCK = 1024
 PAD = {"reflect": "symmetric", "nearest": "edge", "mirror": "reflect", "wrap": "wrap"}
 
 
+@lru_cache(maxsize=64)
 def positions(size: int, radius: int, mode: str) -> NumpyArray:
     """Where along an axis to read for positions -radius to size + radius - 1; -1: nowhere."""
     inside = np.arange(size)
+    found: NumpyArray
     if mode == "constant":
-        return np.pad(inside, radius, constant_values=-1)
-    return np.pad(inside, radius, mode=PAD[mode])  # type: ignore[call-overload]
+        found = np.pad(inside, radius, constant_values=-1)
+    else:
+        found = np.pad(inside, radius, mode=PAD[mode])  # type: ignore[call-overload]
+    found.flags.writeable = False
+    return found
 
 
 @jit

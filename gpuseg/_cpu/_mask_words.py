@@ -6,6 +6,7 @@ shifts of words, and every run of every row is one more AND.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,12 @@ def runs(footprint: NumpyArray) -> NumpyArray:
 
     Offsets are from the middle. Runs of one row follow each other.
     """
+    return _runs(footprint.shape, footprint.tobytes())
+
+
+@lru_cache(maxsize=64)
+def _runs(shape: tuple[int, ...], pixels: bytes) -> NumpyArray:
+    footprint = np.frombuffer(pixels, bool).reshape(shape)
     edges = np.diff(np.pad(footprint, [(0, 0)] * (footprint.ndim - 1) + [(1, 1)]).astype(np.int8))
     starts, stops = np.argwhere(edges == 1), np.argwhere(edges == -1)
     middle = np.array(footprint.shape) // 2
