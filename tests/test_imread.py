@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pickle
 import zipfile
+from pathlib import Path
 
 import dask
 import dask.array as da
@@ -25,6 +26,7 @@ import gpuseg.imread
 from gpuseg.io import SlideError, imread
 from gpuseg.io._image_names import natural_sorted
 from gpuseg.io._image_stack import ImageStack
+from gpuseg.io._image_tiff import TiffImage
 
 
 def write(path, image):
@@ -130,6 +132,58 @@ def test_colour_tiffs(tmp_path, planar, compression):
     assert read.shape == (1, *expected.shape)
     np.testing.assert_array_equal(read[0].compute(), expected)
     np.testing.assert_array_equal(read[0, 1:, 20:60:2, :2].compute(), expected[1:, 20:60:2, :2])
+
+
+WAYS = [
+    {},
+    {"rowsperstrip": 4},
+    {"byteorder": ">"},
+    {"bigtiff": True},
+    {"compression": "deflate"},
+    {"compression": "deflate", "predictor": 2},
+    {"compression": "lzw"},
+    {"tile": (16, 32)},
+    {"description": "a stage and a wavelength", "metadata": None},
+    {"description": "shape=(40, 52)", "metadata": None},
+    {"imagej": True},
+    {"ome": True},
+    {"photometric": "miniswhite"},
+    {"extratags": [(65000, 4, 1, 7, True)]},
+]
+
+
+@pytest.mark.parametrize("first", WAYS, ids=str)
+def test_files_written_otherwise_than_the_first_one(tmp_path, first, monkeypatch):
+    alike = {}
+    original = TiffImage.alike
+
+    def recorded(self, source, data):
+        found = original(self, source, data)
+        alike[Path(source.name).stem] = found is not None
+        return found
+
+    monkeypatch.setattr(TiffImage, "alike", recorded)
+    images = [grey(seed, dtype=np.uint16) for seed in range(len(WAYS) + 2)]
+    for number, (image, way) in enumerate(zip(images, [first, first, *WAYS], strict=True)):
+        tifffile.imwrite(tmp_path / f"{number}.tif", image, **{"photometric": "minisblack"} | way)
+    read = imread(tmp_path / "*.tif", nframes=1)
+    np.testing.assert_array_equal(read.compute(scheduler="sync"), images)
+    # What tifffile finds out of the first file holds for its like, and only for them.
+    quick = not {"bigtiff", "extratags", "ome"} & first.keys()
+    assert alike["1"] == quick
+    assert sum(alike.values()) >= 3 * quick
+    tifffile.imwrite(
+        tmp_path / "99.tif", np.stack(images[:2]), **{"photometric": "minisblack"} | first
+    )
+    with pytest.raises(ValueError, match=r"99\.tif is 2 × 40 × 52 uint16"):
+        imread(tmp_path / "*.tif")[-1].compute()
+
+
+def test_cut_off_like_of_the_first_file(folder):
+    place = folder([grey(0), grey(1)])
+    (place / "t1.tif").write_bytes((place / "t1.tif").read_bytes()[:-100])
+    with pytest.raises(OSError, match=r"t1\.tif: its 2080 bytes at .* are not all in the file"):
+        imread(place / "*.tif").compute()
 
 
 def test_ome_tiff_set_is_read_whole_where_it_is_named(tmp_path, rng):

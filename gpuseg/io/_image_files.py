@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import IO, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from gpuseg.io._bytes import ByteSource, LocalFile, RemoteFile
 from gpuseg.io._image_names import URL
 from gpuseg.io._image_plain import PlainImage, decode_common_jpeg
+from gpuseg.io._memory_file import MemoryFile
 from gpuseg.io._reader import SlideError
 from gpuseg.typing import NumpyArray
 
@@ -28,6 +28,7 @@ _HEAD_BYTES = 1 << 20
 
 # Parsed stacks of frames: a task reads some frames of a file whose directories took longer.
 _KEPT = 16
+_UNREAD = "unread"
 _kept: OrderedDict[Any, Any] = OrderedDict()
 _kept_lock = threading.Lock()
 
@@ -56,7 +57,7 @@ class Files:
         self._folders = self._is_folder(first)
         # Until the first file has told: no file is one of many frames.
         self._stacks = False
-        image = self._headers(first)
+        image = self._first = self._headers(first)
         self.shape: tuple[int, ...] = image.shape
         self.dtype: np.dtype = image.dtype
         self.frame_axes: int = image.frame_axes
@@ -99,13 +100,29 @@ class Files:
         if data[:4] in _TIFF:
             if len(data) == source.size:
                 source = MemoryFile(source.name, data)
-            self._same(self._tiff(source)).read_into(source, index, out)
+            model = self._model()
+            image = None if model is None else model.alike(source, data)
+            if image is None:
+                image = self._same(self._tiff(source))
+            image.read_into(source, index, out)
             return
         if len(data) < source.size:
             data += next(source.read([(len(data), source.size - len(data))]))
         if whole and self.dtype == np.uint8 and decode_common_jpeg(data, out):
             return
         self._same(PlainImage(source.name, data)).read_into(index, out)
+
+    def _model(self) -> Any:
+        """First file's headers, if it is a TIFF; read again in another process."""
+        if self._first is _UNREAD:
+            try:
+                self._first = self._headers(self.first)
+            except OSError:  # moved since: then each file is parsed for itself
+                self._first = None
+        return self._first if hasattr(self._first, "alike") else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_first": _UNREAD}
 
     def _same(self, image: Any) -> Any:
         reason = difference(image.name, image.shape, image.dtype, self)
@@ -211,27 +228,6 @@ class Files:
 
         key = "zarr", name, self._level, repr(self._options)
         return _keep(key, lambda: ZarrImage(name, self._level, self._options))
-
-
-class MemoryFile:
-    """Bytes that are in memory already; see `gpuseg.io._bytes.ByteSource`."""
-
-    def __init__(self, name: str, data: bytes) -> None:
-        self.name = name
-        self.size = len(data)
-        self._data = data
-
-    def open(self) -> IO[bytes]:
-        """Stream over the bytes."""
-        return io.BytesIO(self._data)
-
-    def read(self, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
-        """Parts, copied only where they are not all."""
-        for offset, length in ranges:
-            yield self._data[offset : offset + length]
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 class ReadFiles:

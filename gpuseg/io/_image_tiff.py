@@ -6,6 +6,7 @@ decoded as those of slides are, so that damaged streams are errors and neither c
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ import numpy as np
 import tifffile
 
 from gpuseg.io._bytes import ByteSource, LocalFile
+from gpuseg.io._image_tiff_quick import Directory, read_directory
+from gpuseg.io._memory_file import MemoryFile
 from gpuseg.io._quiet import quiet
 from gpuseg.io._reader import SlideError, TileError, check_decode_size
 from gpuseg.io._tiff_decode import Decode, make_decoder
@@ -24,6 +27,7 @@ from gpuseg.io._tiff_pages import parsing
 from gpuseg.typing import NumpyArray
 
 _JPEG = (6, 7, 33007, 34892)
+_HEAD_BYTES = 1 << 20
 
 
 class _Layout(NamedTuple):
@@ -76,8 +80,16 @@ class TiffImage:
             self._layout = _layout(series)
             self.frame_axes = len(key.shape) if self._layout else len(self.shape)
             check_decode_size(self.name, "a frame", self._split(self.shape)[1], self.dtype)
-            if self._layout and len(self.shape) == self.frame_axes and self._run is None:
+            single = self._layout is not None and len(self.shape) == self.frame_axes
+            if single and self._run is None:
                 self._pages = self._parsed(series)
+            # JPEG pages have tables of their own, and coarser levels a directory of their own.
+            quick = single and level == 0 and not series.is_multifile
+            self._directory: Directory | None = None
+            if quick and key.compression not in _JPEG:
+                self._directory = read_directory(
+                    next(source.read([(0, min(source.size, _HEAD_BYTES))]))
+                )
 
     def _split(self, axes: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Part of the axes before those of a frame, and the rest."""
@@ -119,6 +131,28 @@ class TiffImage:
             for page, decode in zip(found, decoders, strict=True)
         ]
 
+    def alike(self, source: ByteSource, data: bytes) -> TiffImage | None:
+        """Image of a file that only differs in where its segments are; None if it may not.
+
+        `data` holds the first bytes of the file, or all.
+        """
+        if self._directory is None:
+            return None
+        found = read_directory(data)
+        if found is None or found.signature != self._directory.signature or not found.offsets:
+            return None
+        image = copy.copy(self)
+        image.name = source.name
+        if self._run is not None:
+            ends = map(sum, zip(found.offsets, found.lengths, strict=True))
+            size = math.prod(self.shape) * self.dtype.itemsize
+            if [*found.offsets[1:]] != [*ends][:-1] or sum(found.lengths) != size:
+                return None
+            image._run = found.offsets[0]
+        elif self._pages is not None and self._pages[0] is not None:
+            image._pages = [self._pages[0]._replace(offsets=found.offsets, lengths=found.lengths)]
+        return image
+
     def read_into(self, source: ByteSource, index: tuple[slice, ...], out: NumpyArray) -> None:
         """Copy to `out` what `index`, of slices without steps, selects."""
         if self._layout is None:
@@ -155,7 +189,12 @@ class TiffImage:
                 part, rows = index[0], (slice(None), *index[1:])
             step = size // shape[0]
             start = self._run + number * size + part.start * step
-            data = _read(source, [(start, (part.stop - part.start) * step)])[0]
+            size = (part.stop - part.start) * step
+            data: bytes | memoryview
+            if isinstance(source, MemoryFile) and start + size <= source.size:
+                data = memoryview(source.data)[start : start + size]
+            else:
+                data = _read(source, [(start, size)])[0]
             out[...] = np.frombuffer(data, self._stored_dtype).reshape(-1, *shape[1:])[rows]
             return
         assert self._pages is not None
