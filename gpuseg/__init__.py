@@ -9,6 +9,7 @@ _SUBMODULES = (
     "cluster",
     "color",
     "compare",
+    "feature",
     "filters",
     "imread",
     "io",

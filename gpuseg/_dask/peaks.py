@@ -1,0 +1,106 @@
+"""Peaks of chunked arrays: candidates of each chunk come together in one task that keeps some.
+
+A chunk sees the rims of those around it. Candidates are all that travels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+
+from gpuseg._backend import implementation, limit_threads
+from gpuseg._cpu.peaks import Found, coordinates, threshold
+from gpuseg._dask import _by_label as by_label
+from gpuseg._dask._second_pass import again
+from gpuseg.typing import Array, NumpyArray
+
+Index = by_label.Index
+
+
+def peaks(
+    image: Array,
+    labels: Array | None,
+    distance: int,
+    least: float | None,
+    relative: float | None,
+    border: Sequence[int],
+    most: int | None,
+) -> Array:
+    """Lazy coordinates (unknown, ndim) of peaks, the highest first."""
+    if labels is not None:
+        raise TypeError(
+            "labels are for NumPy arrays, got a Dask image; convert it with `array.compute()`"
+        )
+    if image.size == 0:
+        return da.zeros((0, image.ndim), dtype=np.int64)
+    image, _ = by_label.align(image, None, distance)
+    name = f"peaks-{tokenize(image.name, distance, least, relative, border, most)}"
+    ends = da.stack([image.min(), image.max()]).rechunk(-1)
+    source = image
+    if least is None or relative is not None:
+        # What peaks must be above is known only when all of the image has been read.
+        done = f"{name}-bounds"
+        layers = {**ends.dask.layers, done: {done: (_nothing, (ends.name, 0))}}
+        graph = HighLevelGraph(layers, {**ends.dask.dependencies, done: {ends.name}})
+        source = again(image, done, graph, name)
+    found, keys = _candidates(source, ends.name, distance, least, relative, f"{name}-found")
+    last = partial(coordinates, shape=image.shape, distance=distance, border=border, most=most)
+    found[name, 0, 0] = (last, keys, (ends.name, 0))
+    layers = by_label.layers(found, name, [source, ends])
+    chunks = ((np.nan,), (image.ndim,))
+    return da.Array(layers, name, chunks, meta=np.empty((0, image.ndim), np.int64))
+
+
+def _nothing(_: Any) -> None:
+    """What is waited for needs no memory."""
+
+
+def _candidates(
+    image: Array, ends: str, distance: int, least: float | None, relative: float | None, name: str
+) -> tuple[by_label.Graph, list[Any]]:
+    graph: by_label.Graph = {}
+    around = by_label.rims(graph, image, distance, f"{name}-rim")
+    keys = []
+    known = least is not None and relative is None
+    for index, origin, key, _ in by_label.blocks(image, None):
+        offsets, rim_keys = around(index)
+        task = partial(
+            _chunk,
+            distance=distance,
+            least=least,
+            relative=relative,
+            offsets=offsets,
+            origin=origin,
+            whole=image.shape,
+        )
+        keys.append((name, *index))
+        graph[keys[-1]] = (task, key, rim_keys, None if known else (ends, 0))
+    return graph, keys
+
+
+def _chunk(
+    image: Array,
+    rims: list[dict[Index, Array]],
+    ends: NumpyArray | None,
+    *,
+    distance: int,
+    least: float | None,
+    relative: float | None,
+    offsets: list[Index],
+    origin: Index,
+    whole: Index,
+) -> Found:
+    image, inner = by_label.surrounded(image, distance, offsets, rims)
+    assert least is not None or ends is not None
+    above = least if ends is None else threshold(ends, least, relative)
+    with limit_threads(1):
+        found: Found = implementation(image, "peaks").candidates(
+            image, None, distance, above, inner=inner, origin=origin, whole=whole
+        )
+    return found
