@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from conftest import to_numpy
 from gpuseg._shared.prediction import Grid
 from gpuseg.segmentation import OnnxModel, predict
 
@@ -323,19 +324,26 @@ def test_onnx_never_falls_back_to_the_cpu(unet):
         OnnxModel(path)._session("CUDAExecutionProvider", 0)
 
 
-@pytest.mark.gpu
-def test_on_a_device(rng):
-    import cupy
+def test_every_floor(xp, container, rng):
+    image = rng.normal(size=(7, 30, 3)).astype(np.float32)
+    options = {"tile": 12, "overlap": 6, "batch": 3, "channel_axis": 2}
+    expected = predict(image, noisy_of(np), **options)
+    found = predict(container(xp.asarray(image)), noisy_of(xp), **options)
+    found = found.compute() if hasattr(found, "compute") else found
+    assert type(found) is type(xp.zeros(1))
+    np.testing.assert_allclose(to_numpy(found), expected, rtol=1e-5)
 
-    image = rng.normal(size=(37, 50)).astype(np.float32)
-    found = predict(cupy.asarray(image), identity, tile=16, overlap=7, batch=3)
-    assert isinstance(found, cupy.ndarray)
-    assert np.array_equal(found.get(), image)
-    chunked = da.from_array(cupy.asarray(image), chunks=20, asarray=False)
-    lazy = predict(chunked, identity, tile=16, overlap=7, batch=3)
-    assert np.array_equal(lazy.compute().get(), image)
+
+def noisy_of(xp):
+    """`noisy` for arrays of a module."""
+    return lambda tiles: tiles + xp.asarray(noisy(np.zeros(tiles.shape)))
+
+
+def test_a_model_stays_where_the_tiles_are(xp):
+    if xp is np:
+        pytest.skip("for arrays of a device")
     with pytest.raises(TypeError, match="must return arrays where the tiles are"):
-        predict(cupy.asarray(image), lambda tiles: tiles.get(), tile=16)
+        predict(xp.asarray(np.zeros((20, 20))), lambda tiles: tiles.get(), tile=16)
 
 
 @pytest.mark.gpu

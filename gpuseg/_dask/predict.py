@@ -11,12 +11,21 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 from dask.base import tokenize
 
 from gpuseg._backend import limit_threads
 from gpuseg._dask import _by_label as by_label
-from gpuseg._shared.prediction import Box, Grid, Index, Model, add, checked, mixing_type, stacked
+from gpuseg._shared.prediction import (
+    Box,
+    Grid,
+    Index,
+    Model,
+    add,
+    checked,
+    mixing_type,
+    namespace,
+    stacked,
+)
 from gpuseg.typing import Array
 
 Slot = tuple[Index, int, int]
@@ -83,7 +92,7 @@ class _Boxes:
 
 def _probe(image: Array, model: Model, grid: Grid, size: int, lead: int) -> Array:
     """What the model makes of zeros: nothing but the model knows its channels and type."""
-    xp = array_namespace(image._meta)
+    xp = namespace(image._meta)
     tile = xp.zeros((*image.shape[:lead], *grid.tile), dtype=image.dtype)
     batch = stacked([tile], grid, size)
     with np.errstate(all="ignore"):
@@ -107,7 +116,7 @@ def _run(
 
 
 def _cut(blocks: list[Array], corners: list[Box], box: Box) -> Array:
-    xp = array_namespace(blocks[0])
+    xp = namespace(blocks[0])
     lead = blocks[0].shape[: blocks[0].ndim - len(box)]
     tile = xp.empty((*lead, *(high - low for low, high in box)), dtype=blocks[0].dtype)
     for block, corner in zip(blocks, corners, strict=True):
@@ -127,7 +136,7 @@ def _slices(shared: Sequence[tuple[int, int]], box: Box) -> tuple[Any, ...]:
 def _blend(outputs: list[Array], *, box: Box, tiles: list[Slot], grid: Grid) -> Array:
     """A chunk of the result, from the tiles that have weight in it, in raster order."""
     first = outputs[0]
-    xp = array_namespace(first)
+    xp = namespace(first)
     channels = first.shape[1 : 1 + first.ndim - 1 - len(grid.tile[grid.lead :])]
     shape = (*channels, *(high - low for low, high in box))
     total = xp.zeros(shape, dtype=mixing_type(first.dtype, grid))

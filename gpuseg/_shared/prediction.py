@@ -9,6 +9,7 @@ times a float32 they are exact in float64, so that where tiles agree the result 
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +17,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from gpuseg._backend import floor, threads
 from gpuseg.typing import Array, NumpyArray
@@ -63,11 +63,6 @@ class Grid:
             o > 2 * h and len(s) > 1
             for o, h, s in zip(self.overlap, self.halo, self.starts, strict=True)
         )
-
-    @property
-    def padded(self) -> Index:
-        """Shape in which the tiles lie; an image smaller than a tile is continued."""
-        return tuple(map(max, self.shape, self.tile))
 
     def indices(self) -> list[Index]:
         """All tiles in raster order."""
@@ -135,22 +130,34 @@ def _starts(n: int, tile: int, overlap: int) -> tuple[int, ...]:
     return tuple(min(i * (tile - overlap), n - tile) for i in range(count))
 
 
-def continued(tile: Array, grid: Grid) -> Array:
-    """A tile at full size: what lies beyond the image mirrors it."""
-    lack = [t - n for t, n in zip(grid.tile, tile.shape[-len(grid.tile) :], strict=True)]
-    if any(lack):
-        widths = [(0, 0)] * (tile.ndim - len(lack)) + [(0, more) for more in lack]
-        tile = array_namespace(tile).pad(tile, widths, mode="symmetric")
-    return tile
+def namespace(array: Array) -> Any:
+    """Module that made an array: numpy or cupy, which is there because the array is."""
+    return sys.modules[type(array).__module__.partition(".")[0]]
 
 
 def stacked(tiles: Sequence[Array], grid: Grid, size: int) -> Array:
-    """Tiles as the model takes them, as many as a batch has: the last one repeats."""
-    full = [continued(tile, grid) for tile in tiles]
-    full += [full[-1]] * (size - len(full))
-    batch = array_namespace(full[0]).stack(full)
-    first = batch.ndim - len(grid.tile)
-    return batch.reshape(batch.shape[:first] + batch.shape[first + grid.lead :])
+    """Tiles as the model takes them, as many as a batch has: the last one repeats.
+
+    What lies beyond an image smaller than a tile mirrors it.
+    """
+    channels = tiles[0].shape[: tiles[0].ndim - len(grid.tile)]
+    batch = namespace(tiles[0]).empty((size, *channels, *grid.tile), dtype=tiles[0].dtype)
+    for slot in range(size):
+        tile = tiles[min(slot, len(tiles) - 1)]
+        batch[(slot, ..., *(slice(0, n) for n in tile.shape[len(channels) :]))] = tile
+    for axis, full in enumerate(grid.tile):
+        _mirror(batch, 1 + len(channels) + axis, min(full, grid.shape[axis]))
+    return batch.reshape((size, *channels, *grid.tile[grid.lead :]))
+
+
+def _mirror(batch: Array, axis: int, filled: int) -> None:
+    """Continue an axis beyond what is filled of it."""
+    before = (slice(None),) * axis
+    while filled < batch.shape[axis]:
+        more = min(filled, batch.shape[axis] - filled)
+        mirrored = batch[(*before, slice(filled - more, filled))][(*before, slice(None, None, -1))]
+        batch[(*before, slice(filled, filled + more))] = mirrored
+        filled += more
 
 
 def checked(output: Any, batch: Array, grid: Grid) -> Array:
@@ -209,7 +216,7 @@ def add(total: Array, box: Box, output: Array, index: Index, grid: Grid) -> None
         total[tuple(outer)] = part
         return
     part = part.astype(np.float64)
-    xp = array_namespace(part)
+    xp = namespace(part)
     for axis, weights in factors:
         shape = [-1 if at == axis else 1 for at in range(len(index))]
         part *= xp.asarray(weights.reshape(shape))
@@ -221,7 +228,7 @@ def predict(image: Array, model: Model, grid: Grid, batch: int, parallel: bool) 
     results = _outputs(image, model, grid, batch, parallel)
     first = next(results)
     like = first[1]
-    xp = array_namespace(like)
+    xp = namespace(like)
     lead = like.shape[: like.ndim - len(grid.tile[grid.lead :])]
     result = xp.empty((*lead, *grid.shape), dtype=like.dtype)
     rest = tuple((0, size) for size in grid.shape[1:])
@@ -244,7 +251,7 @@ def _next_rows(
     done, left = coming[0] - rows[0], rows[1] - coming[0]
     result[(*every, slice(rows[0], coming[0]))] = total[(*every, slice(0, done))]
     shape = (*total.shape[:lead], coming[1] - coming[0], *total.shape[lead + 1 :])
-    fresh = array_namespace(total).zeros(shape, dtype=total.dtype)
+    fresh = namespace(total).zeros(shape, dtype=total.dtype)
     fresh[(*every, slice(0, left))] = total[(*every, slice(done, None))]
     return fresh
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from gpuseg._backend import floor
 from gpuseg._shared.prediction import Grid
@@ -95,7 +94,7 @@ def predict(
     run = OnnxModel(model) if isinstance(model, str | os.PathLike) else model
     if not callable(run):
         raise TypeError(f"model must be callable or the path of an ONNX file, got {model!r}")
-    first = image if axis is None else array_namespace(image).moveaxis(image, axis, 0)
+    first = image if axis is None else _moved(image, axis, 0)
     if home == "_dask":
         from gpuseg._dask import predict as chunked
 
@@ -107,7 +106,13 @@ def predict(
         result = prediction.predict(first, run, grid, int(batch), parallel)
     if axis is None or result.ndim == len(grid.shape):
         return result
-    return array_namespace(result).moveaxis(result, 0, axis)
+    return _moved(result, 0, axis)
+
+
+def _moved(array: Array, source: int, destination: int) -> Array:
+    order = [axis for axis in range(array.ndim) if axis != source]
+    order.insert(destination, source)
+    return array.transpose(order)
 
 
 def _channel_axis(image: Array, channel_axis: int | None) -> int | None:
