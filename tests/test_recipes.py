@@ -173,3 +173,13 @@ def test_blood_smear_counts_cells(test_data):
     image = io.imread(test_data / "blood_smear" / "bccd" / "JPEGImages" / "BloodImage_00000.jpg")
     labels = recipes.load("blood_smear").segment(image)
     assert 10 <= labels.max() <= 40
+
+
+def test_nuclei_beside_brown_are_found_in_the_counterstain():
+    import skimage.data
+
+    image = skimage.data.immunohistochemistry()[200:400, 180:330]
+    labels = recipes.load("ihc_nuclei").segment(image)
+    blue = image[..., 2].astype(int) - image[..., 0]
+    assert 25 < labels.max() < 70
+    assert blue[labels > 0].mean() > blue[labels == 0].mean() + 20
