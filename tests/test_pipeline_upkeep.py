@@ -195,15 +195,16 @@ def test_verify_finds_damage_and_repair_redoes_the_chunk(study, capsys):
     main(["run", script])
     assert main(["runs", "verify", "run"]) == 0
     shard("study.brighter").write_bytes(shard("study.brighter").read_bytes()[:-9])
-    value = next(Path("run/study.mean").glob("*/value.json"))
-    value.write_text("{")
+    value = next(Path("run/study.mean").glob("*/result.json"))
+    value.write_bytes(value.read_bytes()[:-4])
+    assert main(["runs", "status", "run"]) == 1
     capsys.readouterr()
-    with pytest.raises(ValueError, match=r"value.json is damaged: `gpuseg runs verify"):
-        next(r for r in Run("run").results("mean") if r.name.short == value.parent.name).get()
+    with pytest.raises(ValueError, match=r"result.json is damaged: `gpuseg runs verify"):
+        Run("run").results("mean")
     assert main(["runs", "verify", "run"]) == 1
     shown = capsys.readouterr().out
     assert "value.ome.zarr/0/c/0/1: its index is not what was written" in shown
-    assert "value.json: not what was written" in shown
+    assert "result.json is damaged" in shown
     assert "2 files damaged" in shown
     assert main(["runs", "verify", "run", "--repair"]) == 0
     drafts = Run("run").store.drafts()

@@ -26,7 +26,7 @@ from gpuseg.cluster import Cluster, connect
 from gpuseg.pipeline import _arrays, _keys, _values
 from gpuseg.pipeline._results import Result, Stored
 from gpuseg.pipeline._steps import active
-from gpuseg.pipeline._store import Draft, Fenced, Name
+from gpuseg.pipeline._store import VALUE, Draft, Fenced, Name
 
 if TYPE_CHECKING:
     from gpuseg.pipeline.run import Run
@@ -88,12 +88,12 @@ def execute(run: Run, wanted: Sequence[Result]) -> int:
     with ExitStack() as stack:
         session = Session(run, stack)
         # Processes that begin at different places seldom meet.
-        start = random.SystemRandom().randrange(len(missing))
-        order = [*missing[start:], *missing[:start]]
+        start = random.SystemRandom().randrange(len(missing)) if len(missing) > 1 else 0
+        order = list(_pass(session, [*missing[start:], *missing[:start]]))
         wait = _FIRST_LOOK
         while order:
             before = len(order)
-            order = list(_pass(session, order))
+            order = list(_pass(session, _still(session, order)))
             if len(order) == before:
                 time.sleep(wait)
                 wait = min(1.5 * wait, _LAST_LOOK)
@@ -124,21 +124,25 @@ def _missing(run: Run, wanted: Sequence[Result]) -> list[Result]:
     return list(found.values())
 
 
-def _pass(session: Session, order: Sequence[Result]) -> Iterator[Result]:
-    """Compute what is ready and free; yields what isn't there afterwards."""
+def _still(session: Session, order: Sequence[Result]) -> list[Result]:
+    """What others have neither computed nor failed at meanwhile."""
     store = session.run.store
     done = store.done(each.name for each in order)
     waiting = {each.name for each in order} - done
     for name, failure in store.failures().items():
         if name in waiting:
             session.failed_elsewhere(name, failure)
+    return [each for each in order if each.name not in done]
+
+
+def _pass(session: Session, order: Sequence[Result]) -> Iterator[Result]:
+    """Compute what is ready and free; yields what isn't there afterwards."""
+    waiting = {each.name for each in order}
     for result in order:
-        if result.name in done or result.name in session.failed:
-            continue
         broken = next((n.name for n in result.needs if n.name in session.failed), None)
         if broken is not None:
-            session.failed[result.name] = f"needs {broken.path}, which failed"
-        elif _must_wait(session, result, waiting):
+            session.failed.setdefault(result.name, f"needs {broken.path}, which failed")
+        elif result.name not in session.failed and _must_wait(session, result, waiting):
             yield result
             continue
         waiting.discard(result.name)
@@ -227,10 +231,9 @@ def _fill(session: Session, result: Result, draft: Draft) -> None:
         active.reset(token)
     seconds = time.perf_counter() - began
     data = _dumped(tree).encode()
-    files["value.json"] = [len(data), _keys.digest(data)]
     size = len(data) + (draft.folder.size() if parts else 0)
-    record = _record(result, seconds, size, files)
-    session.run.store.commit(draft, result.name, data, record, seconds > _FLUSH)
+    record = _record(result, seconds, size, files, data)
+    session.run.store.commit(draft, result.name, record, seconds > _FLUSH)
 
 
 def _loaded(result: Stored) -> Any:
@@ -288,20 +291,25 @@ def _write_lazy(
         target.plan.finish(draft.folder)
 
 
-def _record(result: Result, seconds: float, size: int, files: Mapping[str, Any]) -> bytes:
+def _record(
+    result: Result, seconds: float, size: int, files: Mapping[str, Any], value: bytes
+) -> bytes:
     """`result.json`, one line an entry."""
-    entries = {
-        "step": result.name.step,
-        "key": result.key,
-        "ingredients": result.ingredients,
-        "needs": [each.name.path for each in result.needs],
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 6),
-        "bytes": size,
-        "files": files,
-    }
-    lines = [f' "{name}": {_dumped(each)}' for name, each in entries.items()]
-    return ("{\n" + ",\n".join([*lines, _where(os.getpid())]) + "\n}\n").encode()
+    needs = ", ".join(f'"{each.name.path}"' for each in result.needs)
+    lines = (
+        "{",
+        f' "step": "{result.name.step}",',
+        f' "key": "{result.key}",',
+        f' "ingredients": {_dumped(result.ingredients)},',
+        f' "needs": [{needs}],',
+        f' "finished": "{datetime.now(UTC).isoformat(timespec="seconds")}",',
+        f' "seconds": {seconds:.6f},',
+        f' "bytes": {size},',
+        f' "files": {_dumped(files)},',
+        f' "digest": "{_keys.digest(value)}",',
+        _where(os.getpid()),
+    )
+    return b"".join(["\n".join(lines).encode(), VALUE, value, b"\n}\n"])
 
 
 # `json.dumps` makes an encoder a call where it is given an option.

@@ -98,19 +98,18 @@ class Stored:
         return self._value(lazy=True)
 
     def _value(self, lazy: bool) -> Any:
-        found = self.run.store.value(self.name)
+        found = self._tree()
         if found is None:
             self._compute()
-            found = self.run.store.value(self.name)
+            found = self._tree()
         if found is None:
             raise LookupError(f"{self.name.path} is not in {self.run!r} any more")
-        try:
-            tree = json.loads(found)
-        except ValueError as error:
-            raise ValueError(
-                f"{self.name.path}/value.json is damaged: `gpuseg runs verify --repair` drops it"
-            ) from error
-        return Reader(self.folder, self.name.flat, lazy).at(tree, self.at)
+        return Reader(self.folder, self.name.flat, lazy).at(found[0], self.at)
+
+    def _tree(self) -> tuple[Any] | None:
+        """JSON of the value, in a tuple, for it may be None itself."""
+        found = self.run.store.value(self.name)
+        return None if found is None else (json.loads(found.decode()),)
 
     def _compute(self) -> None:
         pass

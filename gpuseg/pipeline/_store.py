@@ -83,12 +83,21 @@ class Store:
         return self.root.exists(f"{name.path}/result.json")
 
     def value(self, name: Name) -> bytes | None:
-        """`value.json`, or None if there is no such result."""
-        return self.root.read(f"{name.path}/value.json") if self.exists(name) else None
+        """JSON of a result's value, or None if there is no such result."""
+        return self._parts(name)[1] if self.exists(name) else None
 
     def record(self, name: Name) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.root.read(f"{name.path}/result.json"))
+        """What is known of a result, but its value."""
+        found: dict[str, Any] = json.loads(self._parts(name)[0])
         return found
+
+    def _parts(self, name: Name) -> tuple[bytes, bytes]:
+        try:
+            return split(self.root.read(f"{name.path}/result.json"))
+        except ValueError as error:
+            raise ValueError(
+                f"{name.path}/result.json is damaged: `gpuseg runs verify --repair` drops it"
+            ) from error
 
     def names(self) -> Iterator[Name]:
         """All results, in the order of their names."""
@@ -137,7 +146,7 @@ class Store:
     def discard(self, draft: Draft) -> None:
         draft.folder.remove("")
 
-    def commit(self, draft: Draft, name: Name, value: bytes, record: bytes, flush: bool) -> None:
+    def commit(self, draft: Draft, name: Name, record: bytes, flush: bool) -> None:
         raise NotImplementedError
 
     def withdraw(self, name: Name) -> None:
@@ -167,7 +176,7 @@ class LocalStore(Store):
 
     def value(self, name: Name) -> bytes | None:
         try:
-            return self.root.read(f"{name.path}/value.json")
+            return self._parts(name)[1]
         except FileNotFoundError:
             return None
 
@@ -196,15 +205,13 @@ class LocalStore(Store):
             found.append((name, LocalFolder(f"{self._partial}/{each}")))
         return found
 
-    def commit(self, draft: Draft, name: Name, value: bytes, record: bytes, flush: bool) -> None:
+    def commit(self, draft: Draft, name: Name, record: bytes, flush: bool) -> None:
         assert isinstance(draft.folder, LocalFolder)
         path, final = draft.folder.path, f"{self.root.path}/{name.path}"
         try:
-            for file, data in (("value.json", value), ("result.json", record)):
-                # A process that died just before the rename leaves these.
-                if draft.taken_over:
-                    draft.folder.remove(file)
-                LocalFolder.write_plainly(f"{path}/{file}", data)
+            if draft.taken_over:
+                draft.folder.remove("result.json")  # of a process that died before the rename
+            LocalFolder.write_plainly(f"{path}/result.json", record)
             if flush:
                 _flush(draft.folder)
             try:
@@ -287,10 +294,8 @@ class RemoteStore(Store):
                     found += [(name, self.folder(name).sub(each)) for each in attempts]
         return found
 
-    def commit(self, draft: Draft, name: Name, value: bytes, record: bytes, flush: bool) -> None:
-        folder = self.folder(name)
-        folder.write("value.json", value)
-        folder.write("result.json", record)
+    def commit(self, draft: Draft, name: Name, record: bytes, flush: bool) -> None:
+        self.folder(name).write("result.json", record)
         self.ours.write(f"done/{name.flat}", b" ")
 
     def withdraw(self, name: Name) -> None:
@@ -299,8 +304,25 @@ class RemoteStore(Store):
 
     def reopen(self, name: Name) -> None:
         self.ours.remove(f"done/{name.flat}")
-        for file in ("result.json", "value.json"):
-            self.root.remove(f"{name.path}/{file}")
+        self.root.remove(f"{name.path}/result.json")
+
+
+# In `result.json` the value comes last, so that neither of both parts is parsed for the other.
+VALUE = b',\n "value": '
+
+
+def split(data: bytes) -> tuple[bytes, bytes]:
+    """What `result.json` says of a result, and its value.
+
+    Raises
+    ------
+    ValueError
+        If it is not what was written.
+    """
+    head, found, value = data.partition(VALUE)
+    if not found or not value.endswith(b"\n}\n"):
+        raise ValueError("it ends early")
+    return head + b"}", value[:-3]
 
 
 def is_network(path: str) -> bool:

@@ -117,7 +117,11 @@ def _problems(run: Run, name: Name) -> Iterator[Problem]:
         if (len(data), _keys.digest(data)) != (size, digest):
             yield Problem(name, file, "not what was written")
             return
-    for node in _arrays(json.loads(folder.read("value.json"))):
+    value = run.store.value(name) or b""
+    if _keys.digest(value) != record["digest"]:
+        yield Problem(name, "result.json", "the value is not what was written")
+        return
+    for node in _arrays(json.loads(value)):
         yield from _array_problems(folder, name, node["path"], node["form"] == "dask")
 
 
