@@ -2,7 +2,8 @@
 
 One process forks the others, so that a hundred of them cost a hundred forks and not a hundred
 imports. Every call of a step's function, and every chunk, writes a line into a log when it begins;
-what was begun more often than once is what the kills cost. Prints a line of JSON.
+what was begun more often than once is what the kills cost. Prints a line of JSON; a + begins
+another soak.
 """
 
 from __future__ import annotations
@@ -156,7 +157,8 @@ def left_over(url: str) -> list[str]:
     return [str(each.relative_to(ours)) for f in folders if f.exists() for each in f.iterdir()]
 
 
-def main(argv: list[str] | None = None) -> dict[str, float]:
+def main(argv: list[str]) -> dict[str, float]:
+    """One soak; its options are those of the command line."""
     global LOG, SLOW
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
@@ -167,11 +169,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--leases", action="store_true")
     options = parser.parse_args(argv)
-    SLOW = options.slow
     with tempfile.TemporaryDirectory() as folder:
         common = {"items": options.items, "side": options.side, "seed": options.seed}
-        LOG = f"{folder}/calm.log"
-        SLOW = 0.0
+        LOG, SLOW = f"{folder}/calm.log", 0.0
         soak(f"{folder}/calm", processes=1, kills=0, leases=False, **common)
         LOG, SLOW = f"{folder}/log", options.slow
         found = soak(f"{folder}/run", processes=options.processes, kills=options.kills,
@@ -182,4 +182,5 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1:])))
+    for options in " ".join(sys.argv[1:]).split("+"):
+        print(json.dumps(main(options.split())))

@@ -15,6 +15,7 @@ import zarr
 from scipy import ndimage
 from skimage.filters import gaussian, threshold_otsu
 
+from gpuseg.cli import main
 from gpuseg.pipeline import Run
 from gpuseg.pipeline._scripts import read_script
 
@@ -117,7 +118,7 @@ def test_methods_on_real_nuclei(test_data, tmp_path):
         assert scores == expected
 
 
-def test_a_volume_is_counted_step_by_step(tmp_path):
+def test_a_volume_is_counted_step_by_step(tmp_path, capsys):
     rng = np.random.default_rng(0)
     volume = np.zeros((40, 60, 50), np.float32)
     for z, y, x in rng.integers(4, 36, (60, 3)):
@@ -126,9 +127,9 @@ def test_a_volume_is_counted_step_by_step(tmp_path):
         tmp_path / "v.zarr", shape=volume.shape, chunks=(16,) * 3, dtype="f4"
     )
     stored[:] = volume
-    done = start("run", EXAMPLES / "count_cells.py", tmp_path / "v.zarr", tmp_path / "run")
-    out, err = done.communicate(timeout=60)
-    assert done.returncode == 0, err
+    arguments = [EXAMPLES / "count_cells.py", tmp_path / "v.zarr", tmp_path / "run"]
+    assert main(["run", *map(str, arguments)]) == 0
+    out = capsys.readouterr().out
     expected, number = ndimage.label(volume > 0.4, np.ones((3, 3, 3)))
     assert out.startswith(f"{number} cells in dask.array<gpuseg-result-")
     run = Run(tmp_path / "run")

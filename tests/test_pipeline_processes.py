@@ -22,23 +22,30 @@ ROOT = Path(__file__).resolve().parent.parent
 NAME = Name("some.step", "0123456789ab")
 
 
-def soak(*options: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks._pipeline_soak", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+@pytest.fixture(scope="module")
+def soaks() -> dict[str, dict[str, float]]:
+    """What three soaks of one process found."""
+    options = {
+        "calm": "--kills=0 --processes=16 --items=60 --side=3 --slow=0.001",
+        "locks": "--kills=8 --items=40 --side=4 --slow=0.005",
+        "leases": "--kills=3 --items=20 --side=3 --slow=0.005 --leases",
+    }
+    command = [sys.executable, "-m", "benchmarks._pipeline_soak", " + ".join(options.values())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return dict(zip(options, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
-def test_sixteen_processes_compute_each_item_once():
-    found = soak("--kills=0", "--processes=16", "--items=60", "--side=3", "--slow=0.001")
+def test_sixteen_processes_compute_each_item_once(soaks):
+    found = soaks["calm"]
     assert found["begun"] == found["wanted"] == 2 * 60 + 4 * 9
     assert found["failed"] == 0
     assert found["identical"]
     assert found["left_over"] == 0
 
 
-def test_a_kill_costs_at_most_one_chunk():
-    found = soak("--kills=8", "--items=40", "--side=4", "--slow=0.005")
+def test_a_kill_costs_at_most_one_chunk(soaks):
+    found = soaks["locks"]
     assert found["kills"] == 8
     assert found["begun"] - found["wanted"] <= 8
     assert found["failed"] == 0
@@ -46,10 +53,9 @@ def test_a_kill_costs_at_most_one_chunk():
     assert found["left_over"] == 0
 
 
-def test_leases_survive_kills_too():
-    found = soak("--kills=3", "--items=20", "--side=3", "--slow=0.005", "--leases")
-    assert found["failed"] == 0
-    assert found["identical"]
+def test_leases_survive_kills_too(soaks):
+    assert soaks["leases"]["failed"] == 0
+    assert soaks["leases"]["identical"]
 
 
 # -- claims --------------------------------------------------------------------------------------

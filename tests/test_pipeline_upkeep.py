@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-import time
+import threading
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,6 +14,7 @@ import pytest
 from gpuseg.cli import main
 from gpuseg.pipeline import Run
 from gpuseg.pipeline._folders import LocalFolder
+from gpuseg.pipeline._reports import wait
 from gpuseg.pipeline._scripts import read_script, run_script
 from gpuseg.pipeline._store import open_store
 from gpuseg.pipeline._upkeep import cleanup, invalidate, verify
@@ -255,12 +254,27 @@ def test_wait_ends_when_nobody_computes(study, capsys):
     assert "10 results are missing, and nobody computes them" in capsys.readouterr().err
 
 
-def test_wait_ends_with_the_last_result(study, capsys):
-    command = [sys.executable, "-c", "import sys; from gpuseg.cli import main; main(sys.argv[1:])"]
-    waiting = subprocess.Popen([*command, "runs", "wait", study(), "--idle", "60"])
-    time.sleep(0.1)
-    assert main(["run", study()]) == 0
-    assert waiting.wait(60) == 0
+def test_wait_ends_with_the_last_result(study):
+    script = study()
+    run = read_script(script).runs[0]
+    reasons: list[object] = []
+    thread = threading.Thread(
+        target=lambda: reasons.append(wait(run, list(run.declared.values()), 60, look=0.01))
+    )
+    thread.start()
+    assert main(["run", script]) == 0
+    thread.join(60)
+    assert reasons == [None]
+
+
+def test_wait_ends_with_a_failure(study):
+    run = read_script(study((13,))).runs[0]
+    run.store.begun({"claims": "locks"})
+    answers = [{}]  # before it failed
+    failures = run.store.failures
+    run.store.failures = lambda: answers.pop() if answers else failures()
+    main(["run", study((13,))])
+    assert "ValueError: bad luck" in wait(run, run.declared.values(), 60)
 
 
 @pytest.mark.parametrize(
