@@ -68,11 +68,13 @@ class ImageStack:
             return tuple(sizes)
         room = _CHUNK_BYTES // held
         for axis in reversed(range(self.ndim)):
-            times = min(room, -(-self.shape[axis] // sizes[axis]))
-            sizes[axis] = min(sizes[axis] * times, self.shape[axis])
-            room //= times
-            if sizes[axis] < self.shape[axis]:
+            pieces = -(-self.shape[axis] // sizes[axis])
+            if pieces > room:
+                # As many chunks, of nearly the same size.
+                sizes[axis] *= -(-pieces // -(-pieces // room))
                 break
+            sizes[axis] = self.shape[axis]
+            room //= pieces
         return tuple(sizes)
 
     def __getitem__(self, index: Any) -> Array:
