@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 
 import dask.array as da
 import numpy as np
 import pytest
 import tifffile
+from _slides import write_ome_zarr
 from emulator import standin
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -222,6 +224,74 @@ def test_folder_of_brainglobe(tmp_path, symmetric):
     if symmetric:
         with pytest.raises(ValueError, match="must name left or right, got 'ask'"):
             ga.open_atlas(tmp_path)
+
+
+def version_three(root, annotation, symmetric):
+    """Folders of brainglobe-atlasapi 3, of an annotation in two resolutions."""
+    coarse = annotation[::2, ::2, ::2]
+    scale = {"version": "0.5", "scale": [0.025] * 3, "unit": "millimeter"}
+    images = root / "annotation-sets" / "test-annotation" / "1_0"
+    arrays = {"annotations_compressed": annotation}
+    if not symmetric:
+        half = np.full(annotation.shape, 2, np.uint8)
+        half[..., 3:] = 1
+        arrays["hemispheres"] = half
+    for name, array in arrays.items():
+        levels = [array, array[::2, ::2, ::2]]
+        write_ome_zarr(images / f"{name}.ome.zarr", levels, "zyx", **scale)
+    words = root / "terminologies" / "test-terminology" / "1_0"
+    words.mkdir(parents=True)
+    lines = ["identifier,abbreviation,name,root_identifier_path"]
+    lines += [f'{r["id"]},{r["acronym"]},{r["name"]},"{r["structure_id_path"]}"' for r in ROWS]
+    (words / "terminology.csv").write_text("\n".join(lines))
+    folder = root / "atlases" / "test_50um" / "1_0"
+    folder.mkdir(parents=True)
+    about = {
+        "resolution": [50.0, 50.0, 50.0],
+        "shape": list(coarse.shape),
+        "symmetric": symmetric,
+        "annotation_set": {"location": "/annotation-sets/test-annotation/1_0"},
+        "terminology": {"location": "/terminologies/test-terminology/1_0"},
+    }
+    (folder / "manifest.json").write_text(json.dumps(about))
+    return folder, coarse
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_manifest_of_brainglobe(tmp_path, symmetric):
+    folder, coarse = version_three(tmp_path, random_annotation(8), symmetric)
+    for path in (folder, folder / "manifest.json"):
+        brain = ga.open_atlas(path)
+        assert (brain.shape, brain.spacing, brain.origin) == (
+            coarse.shape,
+            (50.0,) * 3,
+            (25.0,) * 3,
+        )
+        centres = 50 * np.stack(np.meshgrid(*map(np.arange, coarse.shape), indexing="ij"), -1) + 25
+        found = locate(centres.reshape(-1, 3), brain)
+        assert np.array_equal(found["structure"], coarse.ravel())
+        plane = round(coarse.shape[2] / 2) if symmetric else 2
+        expected = np.where(np.arange(coarse.shape[2]) >= plane, 1, 2)
+        assert np.array_equal(found["side"][: coarse.shape[2]], expected)
+
+
+def test_atlases_that_are_not_whole(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has a metadata.json or a manifest.json"):
+        ga.open_atlas(tmp_path)
+    folder, _ = version_three(tmp_path, random_annotation(9), True)
+    images = tmp_path / "annotation-sets" / "test-annotation" / "1_0"
+    for chunks in images.glob("*/1/c"):  # those of the other level are there
+        shutil.rmtree(chunks)
+    with pytest.raises(FileNotFoundError, match="has no chunks yet"):
+        ga.open_atlas(folder)
+    about = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(about | {"shape": [4, 5, 5]}))
+    with pytest.raises(ValueError, match=r"a level must have shape \(4, 5, 5\), there are"):
+        ga.open_atlas(folder)
+    del about["terminology"]
+    (folder / "manifest.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match="the manifest must have 'terminology'"):
+        ga.open_atlas(folder)
 
 
 def test_density_adds_up(rng):

@@ -64,6 +64,15 @@ def test_allens_csv(tmp_path):
     assert found.names[1] == "Basic cell groups and regions"
 
 
+def test_brainglobes_terminology(tmp_path):
+    (tmp_path / "terminology.csv").write_text(
+        "identifier,parent_identifier,abbreviation,name,color_hex_triplet,root_identifier_path\n"
+        '997,,root,root,#ffffff,[997]\n8,997,grey,groups,#bfdae3,"[997, 8]"\n'
+        '567,8,CH,Cerebrum,#b0f0ff,"[997, 8, 567]"\n73,997,VS,ventricles,#aaaaaa,"[997, 73]"\n'
+    )
+    same(read_structures(tmp_path / "terminology.csv"))
+
+
 @pytest.mark.parametrize("column", ["parent_structure_id", "parent_id", "parent"])
 def test_parents(column):
     rows = [

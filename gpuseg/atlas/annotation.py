@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ import numpy.typing as npt
 from gpuseg._backend import floor, implementation
 from gpuseg._shared.atlas_frame import Affine, Midline, make_sides, triple
 from gpuseg._shared.structures import Structures
+from gpuseg.atlas._brainglobe import read_brainglobe
 from gpuseg.io.structures import read_structures
 from gpuseg.typing import Array, NumpyArray
 
@@ -134,14 +133,16 @@ class Atlas:
         return located
 
 
-def open_atlas(folder: str | os.PathLike[str]) -> Atlas:
+def open_atlas(path: str | os.PathLike[str]) -> Atlas:
     """Open an atlas as BrainGlobe's downloads lie on disk.
 
     Parameters
     ----------
-    folder : path
-        Holds `annotation.tiff`, `structures.json`, `metadata.json` and, unless the atlas is
-        symmetric, `hemispheres.tiff`: such as `~/.brainglobe/allen_mouse_25um_v1.2`.
+    path : path
+        Folder with `annotation.tiff`, `structures.json`, `metadata.json` and, unless the atlas is
+        symmetric, `hemispheres.tiff`: such as `~/.brainglobe/allen_mouse_25um_v1.2`. Or, of
+        brainglobe-atlasapi 3, the folder with an atlas' `manifest.json`, within
+        `atlases/<name>/<version>`.
 
     Returns
     -------
@@ -151,14 +152,14 @@ def open_atlas(folder: str | os.PathLike[str]) -> Atlas:
     Raises
     ------
     FileNotFoundError
-        If a file is missing.
+        If a file is missing, or the annotation has not been downloaded.
     ValueError
         If the files do not fit each other.
 
     Examples
     --------
-    >>> import json, tempfile, numpy as np, tifffile
-    >>> folder = Path(tempfile.mkdtemp())
+    >>> import json, pathlib, tempfile, numpy as np, tifffile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> tifffile.imwrite(folder / "annotation.tiff", np.full((10, 12, 14), 997, np.uint32))
     >>> about = {"resolution": [100, 100, 100], "symmetric": True, "orientation": "asr"}
     >>> written = (folder / "metadata.json").write_text(json.dumps(about))
@@ -167,28 +168,12 @@ def open_atlas(folder: str | os.PathLike[str]) -> Atlas:
     >>> open_atlas(folder)
     <Atlas: 10 x 12 x 14 voxels of 100 x 100 x 100 µm, 1 structures, left and right>
     """
-    import tifffile
-
-    root = Path(folder)
-    about = json.loads((root / "metadata.json").read_text(encoding="utf-8"))
-    spacing = triple(about.get("resolution"), f"{root}: resolution", positive=True)
-    orientation = str(about.get("orientation", ""))
-    annotation = tifffile.imread(root / "annotation.tiff")
-    hemispheres, midline = None, None
-    if (root / "hemispheres.tiff").exists():
-        hemispheres = tifffile.imread(root / "hemispheres.tiff")
-    elif about.get("symmetric"):
-        axis = next((i for i, letter in enumerate(orientation) if letter in "lr"), None)
-        if axis is None:
-            raise ValueError(f"{root}: orientation must name left or right, got {orientation!r}")
-        # BrainGlobe's plane: voxels from round(n / 2) on. The letter tells where the axis begins.
-        plane = round(annotation.shape[axis] / 2) * spacing[axis]
-        midline = Midline(axis, plane, "above" if orientation[axis] == "r" else "below")
+    found = read_brainglobe(path)
     return Atlas(
-        annotation,
-        root / "structures.json",
-        spacing=spacing,
-        origin=[step / 2 for step in spacing],
-        hemispheres=hemispheres,
-        midline=midline,
+        found.annotation,
+        found.structures,
+        spacing=found.spacing,
+        origin=[step / 2 for step in found.spacing],
+        hemispheres=found.hemispheres,
+        midline=found.midline,
     )

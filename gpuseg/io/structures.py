@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from gpuseg._shared.structures import Structures
 
 __all__ = ["read_structures"]
 
-_PATH = "structure_id_path"
-_PARENTS = ("parent_structure_id", "parent_id", "parent")
-_NAMES = ("safe_name", "name", "acronym")
+# Allen's, BrainGlobe's, and those of BrainGlobe's version 3.
+_IDS = ("id", "identifier")
+_ACRONYMS = ("acronym", "abbreviation", "name")
+_NAMES = ("safe_name", "name", "acronym", "abbreviation")
+_PATHS = ("structure_id_path", "root_identifier_path")
+_PARENTS = ("parent_structure_id", "parent_identifier", "parent_id", "parent")
 
 
 def read_structures(source: str | os.PathLike[str] | Iterable[Mapping[str, Any]]) -> Structures:
@@ -28,7 +32,8 @@ def read_structures(source: str | os.PathLike[str] | Iterable[Mapping[str, Any]]
         as Allen's ontology has it (structures with `children`). Each structure has an `id`, an
         `acronym` or a `name`, and says where it belongs by `structure_id_path` ("/997/8/567/" or a
         list of ids) or by the id of its parent (`parent_structure_id`, `parent_id` or `parent`);
-        without any of them the table is flat.
+        without any of them the table is flat. The words of BrainGlobe's version 3 (`identifier`,
+        `abbreviation`, `root_identifier_path`) will do as well.
 
     Returns
     -------
@@ -53,11 +58,11 @@ def read_structures(source: str | os.PathLike[str] | Iterable[Mapping[str, Any]]
         where, rows = str(source), _read(Path(source))
     else:
         where, rows = "structures", list(source)
-    ids = [_integer(row.get("id"), f"{where}: id of row {n}") for n, row in enumerate(rows)]
+    ids = [_integer(_first(row, _IDS), f"{where}: id of row {n}") for n, row in enumerate(rows)]
     place = {number: row for row, number in enumerate(ids)}
     parents = [_parent(row, number, place, where) for row, number in zip(rows, ids, strict=True)]
-    names = [_name(row, _NAMES, number) for row, number in zip(rows, ids, strict=True)]
-    acronyms = [_name(row, ("acronym", "name"), n) for row, n in zip(rows, ids, strict=True)]
+    names = [str(_first(row, _NAMES) or own) for row, own in zip(rows, ids, strict=True)]
+    acronyms = [str(_first(row, _ACRONYMS) or own) for row, own in zip(rows, ids, strict=True)]
     return Structures(ids, acronyms, names, parents)
 
 
@@ -94,25 +99,26 @@ def _integer(value: Any, what: str) -> int:
 
 def _parent(row: Mapping[str, Any], own: int, place: Mapping[int, int], where: str) -> int:
     """Row of what a structure is part of, -1 for none."""
-    path = row.get(_PATH)
-    if path is not None and path != "":
-        parts = path.replace("/", " ").split() if isinstance(path, str) else path
-        above = [_integer(part, f"{where}: {_PATH} of {own}") for part in parts]
+    path = _first(row, _PATHS)
+    if path is not None:
+        parts = re.findall(r"[^\s/,\[\]]+", path) if isinstance(path, str) else path
+        above = [_integer(part, f"{where}: path of {own}") for part in parts]
         # A part of a table leaves out ancestors: the nearest one that is there counts.
         return next((place[n] for n in reversed(above) if n != own and n in place), -1)
-    for column in _PARENTS:
-        value = row.get(column)
-        # pandas writes a missing integer as an empty field and reads it as NaN.
-        if value is None or value == "" or value != value:
-            continue
-        parent = _integer(value, f"{where}: {column} of {own}")
-        if parent in (0, -1):
-            return -1
-        if parent not in place:
-            raise ValueError(f"{where}: {own} is part of {parent}, which is not in the table")
-        return place[parent]
-    return -1
+    value = _first(row, _PARENTS)
+    parent = 0 if value is None else _integer(value, f"{where}: parent of {own}")
+    if parent in (0, -1):
+        return -1
+    if parent not in place:
+        raise ValueError(f"{where}: {own} is part of {parent}, which is not in the table")
+    return place[parent]
 
 
-def _name(row: Mapping[str, Any], columns: Sequence[str], own: int) -> str:
-    return next((str(row[column]) for column in columns if row.get(column)), str(own))
+def _first(row: Mapping[str, Any], columns: Sequence[str]) -> Any:
+    """Value of the first column that has one; pandas' mark of an empty field, NaN, is none."""
+    values = (row.get(column) for column in columns)
+    return next((value for value in values if value not in (None, "") and _is(value)), None)
+
+
+def _is(value: Any) -> bool:
+    return not isinstance(value, float) or value == value
