@@ -18,6 +18,8 @@ from gpuseg.typing import NumpyArray
 
 # Pixels of a chunk on disk, and of a shard of an array that has no chunks of its own, at most.
 _CHUNK, _SHARD = 1 << 20, 1 << 24
+# Pixels of a shard that is made of 4 or 8 times as many pixels of the level before.
+_COARSE = 1 << 22
 # The coarsest level fits a screen.
 _SCREEN = 1024
 
@@ -301,7 +303,7 @@ def _cut(
     return tuple(halves), tuple(max(1, size) for size in source)
 
 
-def _shards(shape: Index, chunks: Index, source: Index | None) -> Index:
+def _shards(shape: Index, chunks: Index, source: Index | None, most: int = _SHARD) -> Index:
     """Whole chunks, about as many pixels as the source's chunks have or some millions."""
     if source is not None:
         shards = tuple(c * max(1, s // c) for c, s in zip(chunks, source, strict=True))
@@ -310,7 +312,7 @@ def _shards(shape: Index, chunks: Index, source: Index | None) -> Index:
     grown = list(chunks)
     while True:
         small = [n for n in range(len(shape)) if grown[n] < shape[n]]
-        if not small or math.prod(grown) * 2 > _SHARD:
+        if not small or math.prod(grown) * 2 > most:
             return tuple(grown)
         axis = min(small, key=lambda n: grown[n] / chunks[n])
         grown[axis] *= 2
@@ -331,8 +333,8 @@ def _next(before: Level, layout: Layout, chunks: Index, packing: Any) -> Level:
         else:
             within = False
     if not within:
-        return Level(Format(layout.shape, _shards(layout.shape, chunks, None), chunks, *packing),
-                     scale, False)  # fmt: skip
+        coarse = _shards(layout.shape, chunks, None, _COARSE)
+        return Level(Format(layout.shape, coarse, chunks, *packing), scale, False)
     return Level(Format(layout.shape, tuple(shards), chunks, *packing), scale, True)
 
 

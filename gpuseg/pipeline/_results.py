@@ -104,6 +104,7 @@ class Stored:
             found = self._tree()
         if found is None:
             raise LookupError(f"{self.name.path} is not in {self.run!r} any more")
+        self.run.show(self)
         return Reader(self.folder, self.name.flat, lazy).at(found[0], self.at)
 
     def _tree(self) -> tuple[Any] | None:

@@ -35,6 +35,9 @@ class Run:
         What computes the chunks of Dask arrays, as for `gpuseg.cluster.connect`.
     storage_options : mapping, optional
         For fsspec, with a URL.
+    viewer : napari.Viewer, optional
+        Where arrays and tables of objects are shown as lazy layers, each when it is first asked
+        for; see `gpuseg.viewer.add`, which shows single ones.
 
     Raises
     ------
@@ -69,6 +72,7 @@ class Run:
         scheduler: str | Cluster | None = None,
         workers: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        viewer: Any = None,
     ) -> None:
         if claims not in (None, "locks", "leases"):
             raise ValueError(f"claims must be 'locks' or 'leases', got {claims!r}")
@@ -76,6 +80,7 @@ class Run:
         if claims == "locks" and not isinstance(self.store.root, LocalFolder):
             raise ValueError(f"locks are for local folders, got {os.fspath(url)!r}")
         self.scheduler, self.workers = scheduler, workers
+        self.viewer, self._shown = viewer, set[str]()
         self.declared: dict[str, Result] = {}
         self._kind = claims
         self._claims: Claims | None = None
@@ -187,7 +192,20 @@ class Run:
             if results is not None:
                 raise NotReady(", ".join(each.name.path for each in wanted))
             return 0
-        return _execute.execute(self, wanted)
+        computed = _execute.execute(self, wanted)
+        for each in wanted:
+            self.show(each)
+        return computed
+
+    def show(self, result: Stored) -> None:
+        """Show a stored result in the viewer of this run, once, if there is one."""
+        if self.viewer is None or result.full_name in self._shown or not result.exists():
+            return
+        from gpuseg.viewer import add, layers
+
+        self._shown.add(result.full_name)
+        if layers(result, missing="nothing"):
+            add(self.viewer, result)
 
     @property
     def claims(self) -> Claims:
