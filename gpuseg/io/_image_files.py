@@ -137,7 +137,9 @@ class Files:
         try:
             data = _head(source)
             if data[:4] in _TIFF:
-                return self._stack(source) if self._stacks else self._tiff(source)
+                if self._stacks:
+                    return self._stack(source)
+                return self._tiff(MemoryFile(name, data) if len(data) == source.size else source)
             if data[:4] == b"PK\x03\x04" and not self._stacks:
                 self._folders = True
                 return self._zarr(name)
