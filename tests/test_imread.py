@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import threading
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import dask
@@ -266,6 +269,32 @@ def test_urls(tmp_path, folder):
             imread("memory://imread/none.png")
     finally:
         memory.rm("/imread", recursive=True)
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    """Lists folders and serves whole files; ranges are ignored."""
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_without_ranges(folder):
+    images = [grey(seed) for seed in range(3)]
+    place = folder(images)
+    for seed, image in enumerate(images):
+        write(place / f"p{seed}.png", image)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=place)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            for pattern in (f"{url}/*.tif", f"{url}/p[0-9].png"):
+                np.testing.assert_array_equal(imread(pattern).compute(), images)
+            with pytest.raises(FileNotFoundError, match=r"no file matches 'http.*\*\.jp2'"):
+                imread(f"{url}/*.jp2")
+            with pytest.raises(OSError, match=r"/none\.png"):
+                imread(f"{url}/none.png")
+        finally:
+            server.shutdown()
 
 
 def test_natural_order(tmp_path):
