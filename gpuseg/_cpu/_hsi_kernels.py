@@ -147,16 +147,17 @@ def add_block(
     g: Any,
     b: Any,
     n: int,
-    lattice: Any,
-    floats: Any,
+    form: Any,
+    f: Any,
+    form2: Any,
+    f2: Any,
+    two: bool,
     codes: Any,
     second: Any,
     spare: Any,
     words: Any,
 ) -> bool:
     """Codes and tally of n <= BLOCK pixels of an integer image; False if one is out of range."""
-    two = len(lattice) == 2
-    form, f, form2, f2 = lattice[0], floats[0], lattice[-1], floats[-1]
     if not in_range(r, g, b, n, f[11]):
         return False
     block_codes(r, g, b, n, form, f, codes, spare, spare if two else words)

@@ -17,8 +17,9 @@ _I, _S, _U = np.int32, np.int16, np.uint64
 
 
 @jit(forceinline=True)
-def _up(sums: Any, n: int, even: int, odd: int, shift: int, out: Any) -> None:
+def _up(sums: Any, n: int, even: int, odd: int, shift: int, to: int) -> None:
     """Twice as many samples: each three parts of the nearer sum and one of the other."""
+    out = row_at(to, n, np.uint16)
     sums[0], sums[n + 1] = sums[1], sums[n]
     for i in range(n):
         j = _U(i)
@@ -29,46 +30,57 @@ def _up(sums: Any, n: int, even: int, odd: int, shift: int, out: Any) -> None:
 
 
 @jit
-def _up_both(near: int, far: int, n: int, sums: Any, out: Any) -> None:
+def _up_both(near: int, far: int, n: int, sums: Any, to: int) -> None:
     """Rows at addresses `near` and `far` to a row of twice the width."""
     a, b = row_at(near, n, np.uint8), row_at(far, n, np.uint8)
     for i in range(n):
         sums[_U(i) + _U(1)] = np.uint16(3 * np.uint16(a[i]) + np.uint16(b[i]))
-    _up(sums, n, 8, 7, 4, out)
+    _up(sums, n, 8, 7, 4, to)
 
 
 @jit
-def _up_across(near: int, n: int, sums: Any, out: Any) -> None:
+def _up_across(near: int, n: int, sums: Any, to: int) -> None:
     a = row_at(near, n, np.uint8)
     for i in range(n):
         sums[_U(i) + _U(1)] = a[i]
-    _up(sums, n, 1, 2, 2, out)
+    _up(sums, n, 1, 2, 2, to)
 
 
 @jit
-def chroma_row(data: int, y: int, shape: Any, sums: Any, out: Any) -> None:
-    """Both chroma rows of image row y, at full width, from the planes at address `data`.
+def _same(near: int, n: int, to: int) -> None:
+    source, target = row_at(near, n, np.uint8), row_at(to, n, np.uint8)
+    for i in range(n):
+        target[i] = source[i]
 
-    `out` (uint16 words) has the blue one in its first half and the red one in its second; `sums` is
-    2 longer than a row of chroma.
-    """
+
+@jit
+def geometry(shape: Any) -> Any:
+    """Row lengths of the planes of luma and of chroma, their sizes, and chroma's own extent."""
     across, down = shape[2], shape[3]
     wide, tall = -(-shape[1] // (8 * across)) * 8, -(-shape[0] // (8 * down)) * 8
     width, height = -(-shape[1] // across), -(-shape[0] // down)
-    row = y // down
+    return wide * across, wide, wide * tall * across * down, wide * tall, width, height
+
+
+@jit
+def chroma_row(data: int, y: int, shape: Any, places: Any, sums: Any, to: int, half: int) -> None:
+    """Both chroma rows of image row y, at full width, from the planes at address `data`.
+
+    The blue one is written to address `to`, the red one `half` bytes behind it; `places` is the
+    planes' `geometry`, and `sums` is 2 longer than a row of chroma.
+    """
+    _, stride, luma_size, size, width, height = places
+    row = y >> 1 if shape[3] == 2 else y
     # Upper rows lean on the one above, lower rows on the one below; there is none at the edges.
-    other = min(max(row + (1 if y % down else -1), 0), height - 1)
+    other = min(max(row + (1 if y & 1 else -1), 0), height - 1)
     for k in range(2):
-        plane = data + wide * tall * (across * down + k)
-        half = out[k * (len(out) // 2) :]
-        if down == 2:
-            _up_both(plane + row * wide, plane + other * wide, width, sums, half)
-        elif across == 2:
-            _up_across(plane + row * wide, width, sums, half)
+        plane, target = data + luma_size + k * size, to + k * half
+        if shape[3] == 2:
+            _up_both(plane + row * stride, plane + other * stride, width, sums, target)
+        elif shape[2] == 2:
+            _up_across(plane + row * stride, width, sums, target)
         else:
-            source, target = row_at(plane + row * wide, width, np.uint8), half.view(np.uint8)
-            for i in range(width):
-                target[i] = source[i]
+            _same(plane + row * stride, width, target)
 
 
 @jit(forceinline=True)

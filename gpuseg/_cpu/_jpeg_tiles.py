@@ -8,7 +8,7 @@ import numpy as np
 
 from gpuseg._cpu import _hsi_kernels as hsi
 from gpuseg._cpu._jit import jit
-from gpuseg._cpu._jpeg_colour import BLOCK, as_rgb, chroma_row, to_rgb
+from gpuseg._cpu._jpeg_colour import BLOCK, as_rgb, chroma_row, geometry, to_rgb
 from gpuseg._cpu._jpeg_scan import PADDING, planes, unstuffed
 from gpuseg._cpu._pointer import row_at
 
@@ -38,50 +38,48 @@ def _samples(address: int, size: int, frame: Any, scan: Any, out: Any) -> bool:
 @jit
 def _scratch(shape: Any, longest: int) -> Any:
     """Bytes of a scan, samples, chroma of a row and what it is made with, and colours."""
-    wide, tall = -(-shape[1] // (8 * shape[2])), -(-shape[0] // (8 * shape[3]))
+    stride, narrow, luma_size, size, _, _ = geometry(shape)
     return (
         np.empty(longest + PADDING, np.uint8),
-        np.empty(8 * wide * tall * (shape[2] * shape[3] + 2), np.int64),
-        np.empty(16 * wide * shape[2], np.uint16),
-        np.empty(8 * wide + 2, np.uint16),
+        np.empty((luma_size + 2 * size) // 8, np.int64),
+        np.empty(2 * stride, np.uint8),
+        np.empty(narrow + 2, np.uint16),
         np.zeros(3 * BLOCK, np.uint8),
     )
 
 
 @jit
-def _colours(
-    y: int, x: int, n: int, shape: Any, samples: Any, chroma: Any, rgb: Any, offset: Any
-) -> None:
-    """The first n pixels from (y, x) on, of a row whose chroma is there."""
-    wide = -(-shape[1] // (8 * shape[2])) * 8 * shape[2]
-    luma = row_at(samples.ctypes.data + y * wide + x, n, np.uint8)
-    pair = row_at(chroma.ctypes.data + x, n, np.uint8)
-    second = _U(len(chroma))
-    if shape[4]:
-        to_rgb(luma, pair, second, n, rgb, offset)
+def _colours(luma: int, chroma: int, half: int, n: int, ycc: bool, rgb: Any, offset: Any) -> None:
+    """Colours of n pixels at these addresses; chroma's red is `half` behind its blue."""
+    first, pair = row_at(luma, n, np.uint8), row_at(chroma, n, np.uint8)
+    if ycc:
+        to_rgb(first, pair, _U(half), n, rgb, offset)
     else:
-        as_rgb(luma, pair, second, n, rgb, offset)
+        as_rgb(first, pair, _U(half), n, rgb, offset)
 
 
 @jit
 def pixels(address: int, size: int, frame: Any, out: Any) -> bool:
     """Decode a stream to `out` (its height * width * 3,); False if it is not an ordinary one."""
     shape = frame[1]
+    places, ycc = geometry(shape), shape[4] != 0
     scan, samples, chroma, sums, rgb = _scratch(shape, size)
     if not _samples(address, size, frame, scan, samples):
         return False
-    height, width = shape[0], shape[1]
+    height, width, half = shape[0], shape[1], len(chroma) // 2
+    luma, pair = samples.ctypes.data, chroma.ctypes.data
     for y in range(height):
-        chroma_row(samples.ctypes.data, y, shape, sums, chroma)
+        chroma_row(luma, y, shape, places, sums, pair, half)
         for x in range(0, width, BLOCK):
             n = min(BLOCK, width - x)
-            _colours(y, x, n, shape, samples, chroma, rgb, _U(0))
-            row = out[3 * (y * width + x) : 3 * (y * width + x + n)]
+            _colours(luma + y * places[0] + x, pair + x, half, n, ycc, rgb, _U(0))
+            row = row_at(out.ctypes.data + 3 * (y * width + x), 3 * n, np.uint8)
             for i in range(n):
                 row[3 * i] = rgb[i]
                 row[3 * i + 1] = rgb[_U(BLOCK) + _U(i)]
                 row[3 * i + 2] = rgb[_U(2 * BLOCK) + _U(i)]
-    return True
+    # What only its address stands for above must still be there.
+    return len(samples) + len(chroma) > 0
 
 
 @jit
@@ -97,27 +95,62 @@ def tally(tiles: Any, frame: Any, lattice: Any, floats: Any, words: Any) -> int:
     shape = frame[1]
     scan, samples, chroma, sums, rgb = _scratch(shape, tiles[:, 1].max())
     r, g, b = rgb[:BLOCK], rgb[BLOCK : 2 * BLOCK], rgb[2 * BLOCK :]
-    codes, second, spare = hsi.block_scratch(r)
+    work = hsi.block_scratch(r)
+    # Slices within the loop would cost a third of a block's time, in reference counts.
+    forms = lattice[0], floats[0], lattice[-1], floats[-1], len(lattice) == 2
     for number in range(len(tiles)):
-        address, size, top, left, height, width, out, stride = tiles[number]
-        if not _samples(address, size, frame, scan, samples):
+        if not _samples(tiles[number, 0], tiles[number, 1], frame, scan, samples):
             return number
-        # Short rows share a block.
-        together = max(1, BLOCK // width)
-        for y in range(top, top + height, together):
-            lines = min(together, top + height - y)
-            for x in range(0, width, BLOCK):
-                part = min(BLOCK, width - x)
-                for k in range(lines):
-                    if x == 0:
-                        chroma_row(samples.ctypes.data, y + k, shape, sums, chroma)
-                    at = _U(k * part)
-                    _colours(y + k, left + x, part, shape, samples, chroma, rgb, at)
-                n = part * lines
-                if not hsi.add_block(r, g, b, n, lattice, floats, codes, second, spare, words):
-                    return -1 - number
-                if out:
-                    for k in range(lines):
-                        row = row_at(out + (y + k - top) * stride + x, part, np.uint8)
-                        hsi.write(codes, _U(k * part), part, row)
+        if not _add(tiles, number, shape, samples, chroma, sums, rgb, r, g, b, forms, work, words):
+            return -1 - number
     return len(tiles)
+
+
+@jit
+def _add(
+    tiles: Any,
+    number: int,
+    shape: Any,
+    samples: Any,
+    chroma: Any,
+    sums: Any,
+    rgb: Any,
+    r: Any,
+    g: Any,
+    b: Any,
+    forms: Any,
+    work: Any,
+    words: Any,
+) -> bool:
+    """Add a tile whose samples are there; False if a value is out of range."""
+    places, ycc, half = geometry(shape), shape[4] != 0, len(chroma) // 2
+    luma, pair = samples.ctypes.data, chroma.ctypes.data
+    top, left, height, width = (
+        tiles[number, 2],
+        tiles[number, 3],
+        tiles[number, 4],
+        tiles[number, 5],
+    )
+    out, stride = tiles[number, 6], tiles[number, 7]
+    # Short rows share a block.
+    together = max(1, BLOCK // width)
+    for y in range(top, top + height, together):
+        lines = min(together, top + height - y)
+        for x in range(left, left + width, BLOCK):
+            part = min(BLOCK, left + width - x)
+            for k in range(lines):
+                if x == left:
+                    chroma_row(luma, y + k, shape, places, sums, pair, half)
+                at = luma + (y + k) * places[0] + x
+                _colours(at, pair + x, half, part, ycc, rgb, _U(k * part))
+            n = part * lines
+            if not hsi.add_block(
+                r, g, b, n, forms[0], forms[1], forms[2], forms[3], forms[4],
+                work[0], work[1], work[2], words,
+            ):  # fmt: skip
+                return False
+            if out:
+                for k in range(lines):
+                    row = row_at(out + (y + k - top) * stride + x - left, part, np.uint8)
+                    hsi.write(work[0], _U(k * part), part, row)
+    return True
