@@ -250,7 +250,7 @@ def uniform_filter(
     shape = make_footprint(image, size, None).shape
     origins = check_origins(origin, shape)
     around = reach(shape, origins)
-    if image.dtype.kind != "f" or floor(getattr(image, "_meta", image)) == "_cuda":
+    if image.dtype.kind != "f":
         return apply("uniform_filter", image, around, mode, cval, size=shape, origin=origins)
     for axis, length in enumerate(shape):
         if length > 1:
