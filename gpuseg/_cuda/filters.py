@@ -55,8 +55,8 @@ def ndimage(image: Array, *, function: str, dtype: Any, **options: Any) -> Array
     """One of SciPy's filters, of the image as `dtype`."""
     from cupyx.scipy import ndimage as device_ndimage
 
-    if "footprint" in options:
-        options["footprint"] = cupy.asarray(options["footprint"])
+    for name in options.keys() & {"footprint", "weights"}:
+        options[name] = cupy.asarray(options[name])
     called: Callable[..., Array] = getattr(device_ndimage, function)
     return called(image.astype(dtype, copy=False), **options)
 

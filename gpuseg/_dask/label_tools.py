@@ -48,6 +48,7 @@ def _small(rows: NumpyArray, *, max_size: int) -> NumpyArray:
 
 def touching(labels: Array, width: int, mask: Array | None) -> Array:
     """Labels within `width` pixels of the border, or outside `mask`: lazy, of unknown size."""
+    implementation(labels._meta, "label_tools")  # refuses chunks that it cannot take
     labels, mask = by_label.align(labels, mask)
     name = f"touching-{tokenize(labels.name, width, None if mask is None else mask.name)}"
     graph: by_label.Graph = {}
@@ -76,6 +77,7 @@ def member(labels: Array, ids: Array) -> Array:
 
 def map_values(labels: Array, keys: Array, values: Array) -> Array:
     """The value whose key is the label; 0 where there is none."""
+    implementation(labels._meta, "label_tools")
     axes = tuple(range(labels.ndim))
     once = labels.ndim
     return da.blockwise(
