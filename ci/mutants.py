@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 TABLE = ROOT / "kernels" / "MUTANTS.md"
+EQUIVALENT = HERE / "equivalent_mutants.toml"
 FOLDER = "GPUSEG_MUTANT_KERNELS"
 TIMEOUT_S = 300
 MEMORY = 8 << 30
@@ -188,7 +189,7 @@ def chosen(name: str, count: int, seed: int) -> list[Mutant]:
 
 def equivalents(name: str) -> dict[tuple[str, str], str]:
     """Line of the text and operator, to why no test can find it."""
-    stored = tomllib.loads((HERE / "equivalent_mutants.toml").read_text(encoding="utf-8"))
+    stored = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8"))
     return {
         (entry["line"].strip(), entry["becomes"].strip()): entry["why"]
         for entry in stored.get(name, [])
@@ -260,7 +261,7 @@ def judged(mutant: Mutant, code: int, output: str) -> Verdict:
             mutant, "killed" if crash else "invalid", "crash" if crash else output[-500:]
         )
     rules = re.findall(r"KernelFault: [^:]+(?:<[^>]*>)?: ([a-z_ ]+)", output)
-    return Verdict(mutant, "killed", rules[0] if rules else "wrong result")
+    return Verdict(mutant, "killed", rules[0].partition(" at ")[0] if rules else "wrong result")
 
 
 def pytest_configure(config: pytest.Config) -> None:
