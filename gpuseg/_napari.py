@@ -83,7 +83,11 @@ def segment(image: Any, recipe: str) -> LayerData:
 
 def _placed(image: Any) -> dict[str, Any]:
     """Where an image lies."""
-    return {"scale": tuple(image.scale), "translate": tuple(image.translate)}
+    return {
+        "scale": tuple(image.scale),
+        "translate": tuple(image.translate),
+        "units": tuple(image.units),
+    }
 
 
 def positive_pixels() -> Any:

@@ -126,6 +126,7 @@ def test_ome_zarr_with_channels(tmp_path):
     assert (options["scale"], options["translate"]) == ((5.0, 0.5, 0.5), (10, 0, 0))
     assert options["colormap"] == ["#000000", "#0000FF"]
     assert options["contrast_limits"] == (3, 900)
+    assert "units" not in options
     assert [level.shape for level in data] == [(3, 40, 50), (3, 20, 25)]
     assert all(isinstance(level, da.Array) for level in data)
     np.testing.assert_array_equal(second[0][0], stack[0, 1])
@@ -178,7 +179,7 @@ def test_label_pyramid(tmp_path):
                   unit="micrometer", chunks=16)  # fmt: skip
     data, options, kind = only(tmp_path / "cells.zarr")
     assert (kind, options["scale"], options["multiscale"]) == ("labels", (0.5, 0.5), True)
-    assert options["metadata"]["units"] == {"y": "micrometer", "x": "micrometer"}
+    assert options["units"] == ("micrometer", "micrometer")
     assert len(data) > 1
 
 
@@ -228,9 +229,40 @@ def test_results_and_runs(tmp_path):
         viewer.layers(found["count"])
     whole = viewer.layers(tmp_path / "run")
     assert [kind for *_, kind in whole] == ["image", "labels", "points"]
-    (folder,) = [path.parent for path in Path(tmp_path / "run").glob("*find*/*/value.json")]
+    (folder,) = [path.parent for path in Path(tmp_path / "run").glob("*find*/*/result.json")]
     assert [kind for *_, kind in viewer.layers(folder)] == ["labels", "points"]
     assert made == ["smooth"]
+
+
+def test_a_run_shows_what_it_computes(tmp_path):
+    from gpuseg.pipeline import Run, step
+
+    @step(version="1")
+    def halves(image):
+        return image[:8], image[8:], int(image.sum())
+
+    @step(version="1")
+    def number(part):
+        return int(part.sum())
+
+    shown = []
+    window = SimpleNamespace(
+        layers={}, add_image=lambda data, name, **_: shown.append((name.split()[0], data.shape))
+    )
+    run = Run(tmp_path, viewer=window)
+    parts = run(halves, np.ones((16, 4), np.uint8))
+    total = run(number, parts[1])
+    assert shown == []
+    assert total.get() == 32
+    assert shown == []  # a number; what it was made from has not been asked for
+    run.execute([parts])
+    assert shown == [("halves", (8, 4)), ("halves", (8, 4))]
+    parts.get()
+    parts.lazy()
+    assert len(shown) == 2
+    assert parts[0].get().shape == (8, 4)
+    assert len(shown) == 3
+    assert Run(tmp_path).viewer is None
 
 
 def test_an_empty_run(tmp_path):
@@ -253,6 +285,7 @@ def test_slides(tmp_path, monkeypatch):
     assert [level.shape for level in data] == [(600, 800, 3), (300, 400, 3)]
     assert (kind, options["rgb"], options["multiscale"]) == ("image", True, True)
     assert options["scale"] == pytest.approx((0.5, 0.5))
+    assert options["units"] == ("micrometer", "micrometer")
     np.testing.assert_array_equal(data[1], image[::2, ::2])
 
 

@@ -237,7 +237,7 @@ def _fill(session: Session, result: Result, draft: Draft) -> None:
 
 
 def _loaded(result: Stored) -> Any:
-    return result.get()
+    return result.value(lazy=False)
 
 
 def _write_parts(

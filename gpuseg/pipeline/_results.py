@@ -91,20 +91,24 @@ class Stored:
         RunError
             If it can't be computed.
         """
-        return self._value(lazy=False)
+        value = self.value(lazy=False)
+        self.run.show(self)
+        return value
 
     def lazy(self) -> Any:
         """The value with all its arrays as Dask arrays, which read what is used of them."""
-        return self._value(lazy=True)
+        value = self.value(lazy=True)
+        self.run.show(self)
+        return value
 
-    def _value(self, lazy: bool) -> Any:
+    def value(self, lazy: bool) -> Any:
+        """The value, not shown in any viewer."""
         found = self._tree()
         if found is None:
             self._compute()
             found = self._tree()
         if found is None:
             raise LookupError(f"{self.name.path} is not in {self.run!r} any more")
-        self.run.show(self)
         return Reader(self.folder, self.name.flat, lazy).at(found[0], self.at)
 
     def _tree(self) -> tuple[Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import Any, Literal
 
@@ -80,7 +81,8 @@ class Run:
         if claims == "locks" and not isinstance(self.store.root, LocalFolder):
             raise ValueError(f"locks are for local folders, got {os.fspath(url)!r}")
         self.scheduler, self.workers = scheduler, workers
-        self.viewer, self._shown = viewer, set[str]()
+        self.viewer = viewer
+        self._shown: set[str] = set()
         self.declared: dict[str, Result] = {}
         self._kind = claims
         self._claims: Claims | None = None
@@ -201,10 +203,10 @@ class Run:
         """Show a stored result in the viewer of this run, once, if there is one."""
         if self.viewer is None or result.full_name in self._shown or not result.exists():
             return
-        from gpuseg.viewer import add, layers
+        from gpuseg.viewer import NothingToShow, add
 
         self._shown.add(result.full_name)
-        if layers(result, missing="nothing"):
+        with suppress(NothingToShow):
             add(self.viewer, result)
 
     @property

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from gpuseg.viewer._arrays import LayerData, array_layer, points_layer
 from gpuseg.viewer._files import file_layers
-from gpuseg.viewer._values import result_layers
+from gpuseg.viewer._values import NothingToShow, result_layers
 
-__all__ = ["LayerData", "add", "layers"]
+__all__ = ["LayerData", "NothingToShow", "add", "layers"]
 
 
 def layers(
@@ -48,7 +48,7 @@ def layers(
     Raises
     ------
     TypeError
-        If there is no way to show it, or it is on a device.
+        If there is no way to show it (`NothingToShow` for results), or it is on a device.
     OSError, ValueError
         If it cannot be read.
 
@@ -93,7 +93,7 @@ def _settled(
         if "points" in (kind, found):
             raise TypeError(f"this holds {found}, which cannot be shown as {kind}")
         options = {key: value for key, value in options.items() if key in ("name", "scale",
-                   "translate", "multiscale", "metadata")}  # fmt: skip
+                   "translate", "units", "multiscale", "metadata")}  # fmt: skip
         found = kind
     if name is not None:
         own = options.get("name")

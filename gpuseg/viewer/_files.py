@@ -14,6 +14,8 @@ from gpuseg.viewer._values import is_result, is_run, run_layers, stored_layers
 
 # Chunks of this side make few enough tasks for a slide, and little enough to read for a screen.
 _SIDE = 1024
+# Options of a layer that have an entry for each axis.
+_BY_AXIS = frozenset({"scale", "translate", "units"})
 SLIDES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide")
 
 
@@ -61,7 +63,7 @@ def _slide_layer(path: str, name: str) -> LayerData:
     levels = [open_slide(path, level=k).array for k in range(count)]
     options: dict[str, Any] = {"name": name}
     if mpp is not None:
-        options["scale"] = mpp
+        options |= {"scale": mpp, "units": ("micrometer", "micrometer")}
     if is_rgb(levels[0]):
         options["rgb"] = True
     if count > 1:
@@ -133,8 +135,8 @@ def _image_layers(group: Any, ome: dict[str, Any], name: str) -> list[LayerData]
     at = axes.index("c")
     count = arrays[0].shape[at]
     rest = [axis for axis in axes if axis != "c"]
-    placed["scale"] = placed["scale"][:at] + placed["scale"][at + 1 :]
-    placed["translate"] = placed["translate"][:at] + placed["translate"][at + 1 :]
+    for key in _BY_AXIS & placed.keys():
+        placed[key] = placed[key][:at] + placed[key][at + 1 :]
     channels = ome.get("omero", {}).get("channels", [])
     if count in (3, 4) and arrays[0].dtype == np.uint8 and len(channels) in (0, count):
         moved = [_moved(array, at) for array in arrays]
@@ -163,7 +165,7 @@ def _layer(
     if len(long) < len(axes):
         index = tuple(slice(None) if n in long else 0 for n in range(len(axes)))
         arrays = [array[index] for array in arrays]
-        for key in ("scale", "translate"):
+        for key in _BY_AXIS & options.keys():
             options = {**options, key: tuple(options[key][n] for n in long)}
     if len(arrays) > 1:
         options = {**options, "multiscale": True}
@@ -190,16 +192,16 @@ def _placed(image: dict[str, Any], axes: list[str]) -> dict[str, Any]:
             scale, place = scale * factor, place * factor
         elif step["type"] == "translation":
             place = place + np.array(step["translation"], float)
-    return {"scale": tuple(scale.tolist()), "translate": tuple(place.tolist())}
+    placed: dict[str, Any] = {"scale": tuple(scale.tolist()), "translate": tuple(place.tolist())}
+    known = {axis["name"]: axis.get("unit") for axis in image.get("axes") or []
+             if isinstance(axis, dict)}  # fmt: skip
+    if all(known.get(axis) for axis in axes if axis in "zyx"):
+        placed["units"] = tuple(known.get(axis) or "pixel" for axis in axes)
+    return placed
 
 
 def _metadata(image: dict[str, Any], ome: dict[str, Any]) -> dict[str, Any]:
-    units = {
-        axis["name"]: axis["unit"]
-        for axis in image.get("axes") or []
-        if isinstance(axis, dict) and "unit" in axis
-    }
-    about = {"units": units, "made": image.get("metadata"), "label": ome.get("image-label")}
+    about = {"made": image.get("metadata"), "label": ome.get("image-label")}
     return {key: value for key, value in about.items() if value}
 
 

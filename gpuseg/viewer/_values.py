@@ -13,6 +13,10 @@ from gpuseg.viewer._arrays import LayerData, points_layer
 _Opened = Callable[[str], Any]
 
 
+class NothingToShow(TypeError):
+    """A result that napari has no layer for, such as a number."""
+
+
 def is_run(path: str) -> bool:
     """Whether a folder is a run of `gpuseg.pipeline`."""
     return os.path.isfile(os.path.join(path, ".gpuseg", "run.json"))
@@ -20,7 +24,16 @@ def is_run(path: str) -> bool:
 
 def is_result(path: str) -> bool:
     """Whether a folder is a result in a run."""
-    return os.path.isfile(os.path.join(path, "value.json"))
+    try:
+        return {"step", "key", "value"} <= _record(path).keys()
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _record(folder: str) -> dict[str, Any]:
+    """What `result.json` says, the value among it."""
+    found: dict[str, Any] = json.loads(_read(folder, "result.json"))
+    return found
 
 
 def run_layers(path: str) -> list[LayerData]:
@@ -36,9 +49,10 @@ def run_layers(path: str) -> list[LayerData]:
         for short in [] if step.startswith(".") else sorted(os.listdir(os.path.join(path, step))):
             folder = os.path.join(path, step, short)
             if is_result(folder):
-                finished = json.loads(_read(folder, "result.json"))["finished"]
-                found.append((str(finished), folder))
-    layers = [layer for _, folder in sorted(found) for layer in stored_layers(folder)]
+                # Several may be finished within a second, which is what the record tells.
+                written = os.stat(os.path.join(folder, "result.json")).st_mtime_ns
+                found.append((str(_record(folder)["finished"]), written, folder))
+    layers = [layer for *_, folder in sorted(found) for layer in stored_layers(folder)]
     if not layers:
         raise ValueError(f"the run {path!r} holds no arrays or tables of objects to show")
     return layers
@@ -53,7 +67,7 @@ def stored_layers(folder: str) -> list[LayerData]:
 
         return zarr.open(os.path.join(folder, path), mode="r")
 
-    tree = json.loads(_read(folder, "value.json"))
+    tree = _record(folder)["value"]
     return _tree_layers(tree, f"{_short(step)} {short[:6]}", opened, lambda p: _read(folder, p))
 
 
@@ -62,15 +76,11 @@ def result_layers(result: Any) -> list[LayerData]:
 
     Raises
     ------
-    TypeError
-        If it holds nothing to show.
+    NothingToShow
+        If it holds no array of two axes and no table of objects.
     """
     if not result.exists():
         result.run.execute([result])
-    tree = json.loads(result.run.store.value(result.name))
-    for item in result.at:
-        tree = tree["items"] if isinstance(tree, dict) and tree.get("$") in _HOLDERS else tree
-        tree = tree[item]
     folder, name = result.folder, result.name
 
     def opened(path: str) -> Any:
@@ -78,10 +88,20 @@ def result_layers(result: Any) -> list[LayerData]:
 
         return zarr.open(folder.zarr(path), mode="r")
 
-    layers = _tree_layers(tree, f"{_short(name.step)} {name.short[:6]}", opened, folder.read)
+    called = f"{_short(name.step)} {name.short[:6]}"
+    layers = _tree_layers(_tree(result), called, opened, folder.read)
     if not layers:
-        raise TypeError(f"{result!r} holds no arrays or tables of objects to show")
+        raise NothingToShow(f"{result!r} holds no arrays or tables of objects to show")
     return layers
+
+
+def _tree(result: Any) -> Any:
+    """Its value, or an item of that, as `result.json` describes it."""
+    tree = json.loads(result.run.store.value(result.name))
+    for item in result.at:
+        tree = tree["items"] if isinstance(tree, dict) and tree.get("$") in _HOLDERS else tree
+        tree = tree[item]
+    return tree
 
 
 _HOLDERS = ("tuple", "named")
@@ -99,7 +119,7 @@ def _read(folder: str, name: str) -> bytes:
 def _tree_layers(
     tree: Any, name: str, opened: _Opened, read: Callable[[str], bytes]
 ) -> list[LayerData]:
-    """Layers of the arrays and tables in a value, as `value.json` describes it."""
+    """Layers of the arrays and tables in a value, as `result.json` describes it."""
     from gpuseg.viewer._files import zarr_layers
 
     nodes = list(_nodes(tree))
@@ -109,8 +129,7 @@ def _tree_layers(
         part = part.removesuffix(".zarr").removesuffix(".parquet").strip(".")
         called = f"{name} {part}" if part and len(nodes) > 1 else name
         if node["$"] == "array" and node["path"].endswith(".ome.zarr"):
-            layers = zarr_layers(opened(node["path"]), called)
-            found += [(data, {**options, "name": called}, kind) for data, options, kind in layers]
+            found += zarr_layers(opened(node["path"]), called)
         elif node["$"] == "table":
             columns = _columns(read(node["path"]))
             if "centroid-0" in columns:
