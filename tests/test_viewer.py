@@ -305,3 +305,18 @@ def test_add_replaces_what_has_the_same_name():
     assert viewer.add(window, np.ones((3, 4)), name="a") == ["a"]
     assert viewer.add(window, np.ones((5, 6)), name="a") == ["a"]
     assert window.layers == {"a": (5, 6)}
+
+
+def test_the_manifest_names_functions_that_exist():
+    import importlib
+    import tomllib
+
+    import yaml
+
+    root = Path(__file__).resolve().parent.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    package, _, file = project["entry-points"]["napari.manifest"]["gpuseg"].partition(":")
+    manifest = yaml.safe_load((root / package / file).read_text("utf-8"))
+    for command in manifest["contributions"]["commands"]:
+        module, _, name = command["python_name"].partition(":")
+        assert callable(getattr(importlib.import_module(module), name))
