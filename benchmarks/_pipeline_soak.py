@@ -9,7 +9,6 @@ another soak.
 from __future__ import annotations
 
 import argparse
-import collections
 import hashlib
 import json
 import os
@@ -79,7 +78,7 @@ def soak(
     """Keep `processes` at work, kill so many of them at random moments, until all is done."""
     rng = random.Random(seed)
     alive: set[int] = set()
-    killed: dict[int, float] = {}
+    killed: set[int] = set()
     codes: list[int] = []
 
     def start() -> None:
@@ -101,7 +100,7 @@ def soak(
             time.sleep(rng.uniform(0, 0.05))
             victim = rng.choice(sorted(alive))
             os.kill(victim, signal.SIGKILL)
-            killed[victim] = time.monotonic()
+            killed.add(victim)
         while True:
             pid, code = os.waitpid(-1, os.WNOHANG if len(killed) < kills else 0)
             if pid == 0:
@@ -114,29 +113,44 @@ def soak(
             if not alive:
                 break
     seconds = time.monotonic() - began
-    return {**_waste(killed, items, side), "kills": len(killed), "seconds": seconds,
-            "failed": sum(code != 0 for code in codes)}  # fmt: skip
-
-
-def _waste(killed: dict[int, float], items: int, side: int) -> dict[str, float]:
-    """What was begun more than once, and how long it stayed with the dead."""
-    begun = collections.defaultdict(list)
-    for line in Path(LOG).read_text().splitlines():
-        what, pid, when = line.rsplit(" ", 2)
-        begun[what].append((float(when), int(pid)))
-    overs = [
-        later - killed[pid]
-        for times in begun.values()
-        for (_, pid), (later, _) in zip(sorted(times), sorted(times)[1:], strict=False)
-        if pid in killed
-    ]
-    wanted = 2 * items + 4 * side * side
     return {
-        "wanted": wanted,
-        "begun": sum(map(len, begun.values())),
-        "take_over_median": sorted(overs)[len(overs) // 2] if overs else 0.0,
-        "take_over_most": max(overs, default=0.0),
+        "wanted": 2 * items + 4 * side * side,
+        "begun": len(_lines()),
+        "kills": len(killed),
+        "seconds": seconds,
+        "failed": sum(code != 0 for code in codes),
     }
+
+
+def take_over(url: str) -> float:
+    """Seconds from the death of an owner to the moment when a process that waits begins."""
+    began = time.monotonic()
+    pids = []
+    for _ in range(2):
+        pid = os.fork()
+        if pid == 0:
+            Run(url)(patient, began).get()
+            os._exit(0)
+        pids.append(pid)
+    while not os.path.exists(LOG) or not _lines():
+        time.sleep(0.001)
+    time.sleep(0.3)
+    os.kill(int(_lines()[0][1]), signal.SIGKILL)
+    killed = time.monotonic()
+    for pid in pids:
+        os.waitpid(pid, 0)
+    return float(_lines()[1][2]) - killed
+
+
+@step(version="1")
+def patient(began: float) -> float:
+    _began("patient")
+    time.sleep(3 if len(_lines()) == 1 else 0)
+    return began
+
+
+def _lines() -> list[list[str]]:
+    return [line.rsplit(" ", 2) for line in Path(LOG).read_text().splitlines()]
 
 
 def contents(url: str) -> str:
@@ -168,6 +182,7 @@ def main(argv: list[str]) -> dict[str, float]:
     parser.add_argument("--slow", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--leases", action="store_true")
+    parser.add_argument("--take-over", action="store_true")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         common = {"items": options.items, "side": options.side, "seed": options.seed}
@@ -178,6 +193,9 @@ def main(argv: list[str]) -> dict[str, float]:
                      leases=options.leases, **common)  # fmt: skip
         found["identical"] = contents(f"{folder}/run") == contents(f"{folder}/calm")
         found["left_over"] = len(left_over(f"{folder}/run"))
+        if options.take_over:
+            LOG = f"{folder}/owner.log"
+            found["take_over"] = take_over(f"{folder}/owner")
     return found
 
 

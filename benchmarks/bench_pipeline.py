@@ -200,7 +200,8 @@ def killed(kills: int, items: int) -> Row:
     """Four processes and so many kills, beside none: what is computed again."""
     found = {}
     for number in (kills, 0):
-        command = ["-m", "benchmarks._pipeline_soak", f"--kills={number}", f"--items={items}"]
+        command = ["-m", "benchmarks._pipeline_soak", f"--kills={number}", f"--items={items}",
+                   "--take-over"]  # fmt: skip
         done = subprocess.run([sys.executable, *command], check=True, capture_output=True, cwd=ROOT)
         found[number] = json.loads(done.stdout)
     hurt, calm = found[kills], found[0]
@@ -208,6 +209,7 @@ def killed(kills: int, items: int) -> Row:
     assert hurt["failed"] == hurt["left_over"] == 0
     assert hurt["begun"] - hurt["wanted"] <= kills
     assert calm["begun"] == calm["wanted"]
+    assert max(hurt["take_over"], calm["take_over"]) < 1
     seconds = {"gpuseg": hurt["seconds"], "gpuseg, no kills": calm["seconds"]}
     size = f"4 processes, {kills} kills, {hurt['begun'] - hurt['wanted']} of {hurt['wanted']} again"
     return row("run under kills", seconds, size=size, repeats=1)

@@ -226,6 +226,8 @@ def _fill(session: Session, result: Result, draft: Draft) -> None:
     try:
         value = result.step.function(*bound.args, **bound.kwargs)
         tree, parts = _values.flatten(value)
+        if draft.taken_over and not any(is_dask_array(part.value) for part in parts):
+            draft = session.run.store.emptied(draft, result.name)
         files = _write_parts(session, result, draft, parts)
     finally:
         active.reset(token)
@@ -245,10 +247,6 @@ def _write_parts(
 ) -> dict[str, Any]:
     """Write arrays and tables; returns sizes and checksums of the files that have none inside."""
     lazy = [part for part in parts if is_dask_array(part.value)]
-    if draft.taken_over and not lazy:
-        # The rest of a former attempt may have other files.
-        for child in draft.folder.children():
-            draft.folder.remove(child)
     files = {}
     for part in parts:
         if part.node["$"] == "table":

@@ -143,6 +143,10 @@ class Store:
         """What is being computed, or was when its process died."""
         raise NotImplementedError
 
+    def emptied(self, draft: Draft, name: Name) -> Draft:
+        """The draft without what its former owner wrote."""
+        raise NotImplementedError
+
     def discard(self, draft: Draft) -> None:
         draft.folder.remove("")
 
@@ -196,6 +200,11 @@ class LocalStore(Store):
         if not taken:
             os.mkdir(target)
         return Draft(LocalFolder(target), "", taken)
+
+    def emptied(self, draft: Draft, name: Name) -> Draft:
+        for child in draft.folder.children():
+            draft.folder.remove(child)
+        return draft
 
     def drafts(self) -> list[tuple[Name, Folder]]:
         found: list[tuple[Name, Folder]] = []
@@ -283,6 +292,11 @@ class RemoteStore(Store):
         attempt = former[0] if former else secrets.token_hex(4)
         return Draft(folder.sub(attempt), f"{attempt}/", bool(former))
 
+    def emptied(self, draft: Draft, name: Name) -> Draft:
+        # Its owner may wake and finish it: nothing of it may change.
+        attempt = secrets.token_hex(4)
+        return Draft(self.folder(name).sub(attempt), f"{attempt}/", False)
+
     def drafts(self) -> list[tuple[Name, Folder]]:
         done = set(self.ours.children("done"))
         found: list[tuple[Name, Folder]] = []
@@ -295,8 +309,24 @@ class RemoteStore(Store):
         return found
 
     def commit(self, draft: Draft, name: Name, record: bytes, flush: bool) -> None:
+        if self.exists(name) and not self._is_used(name, draft.prefix):
+            self.discard(draft)  # another process was first
+            return
         self.folder(name).write("result.json", record)
         self.ours.write(f"done/{name.flat}", b" ")
+
+    def _is_used(self, name: Name, prefix: str) -> bool:
+        return f'"{prefix}'.encode() in (self.value(name) or b"")
+
+    def sweep(self) -> int:
+        """Remove attempts that others were faster than."""
+        found = 0
+        for name in self.names():
+            for each in self.folder(name).children():
+                if not each.endswith(".json") and not self._is_used(name, f"{each}/"):
+                    self.root.remove(f"{name.path}/{each}")
+                    found += 1
+        return found
 
     def withdraw(self, name: Name) -> None:
         self.ours.remove(f"done/{name.flat}")
