@@ -26,6 +26,7 @@ _BEGIN, _END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 _PEERS = (
     "numpy", "numba", "scipy", "scikit-image", "dask", "dask-image", "histomicstk", "large-image",
     "tifffile", "imagecodecs", "zarr", "connected-components-3d", "opencv-python-headless",
+    "scikit-learn", "stardist", "cellpose",
 )  # fmt: skip
 
 
