@@ -17,6 +17,7 @@ import tifffile
 from gpuseg.cli import main
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
+SCRIPT = re.findall(r"```python\n(# study.py\n.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[0]
 SESSIONS = re.findall(r"```console\n\$ gpuseg (.*)\n((?:.*\n)*?)```", PAGE.read_text("utf-8"))
 TOLD = re.compile(r"\d\d:\d\d:\d\d  ")
 
@@ -60,6 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "properties": {"name": "gland", "classification": {"name": "Tumor"}},
     }
     (folder / "annotations" / "1.geojson").write_text(json.dumps(feature))
+    (folder / "study.py").write_text(SCRIPT)
     return folder
 
 

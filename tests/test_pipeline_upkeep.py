@@ -69,7 +69,7 @@ def test_a_script_from_nothing_to_done(study, capsys, tmp_path):
     }  # fmt: skip
     assert not (tmp_path / "run" / "study.mean").exists()
     assert main(["run", script]) == 0
-    assert "10 results wanted, 10 computed" in capsys.readouterr().err
+    assert "10 of 10 results are there, 10 computed" in capsys.readouterr().err
     for target in (script, "run"):
         found = rows(capsys, target)
         assert {s: r["done"] for s, r in found.items()} == {
@@ -77,7 +77,7 @@ def test_a_script_from_nothing_to_done(study, capsys, tmp_path):
         }  # fmt: skip
         assert found["study.brighter"]["bytes"] > 4 * 64 * 64 * 8
     assert main(["run", script]) == 0
-    assert "0 computed" in capsys.readouterr().err
+    assert ", 0 computed" in capsys.readouterr().err
     assert main(["runs", "wait", script]) == 0
     assert main(["runs", "status", script]) == 0
     assert "study.mean" in capsys.readouterr().out
@@ -157,7 +157,7 @@ def test_cleanup_lists_first_and_removes_when_told(study, capsys):
     assert main(["runs", "cleanup", fewer, "--yes"]) == 0
     assert len(Run("run").results()) == 6
     assert main(["run", fewer]) == 0
-    assert "0 computed" in capsys.readouterr().err
+    assert ", 0 computed" in capsys.readouterr().err
 
 
 def test_an_interrupted_cleanup_leaves_whole_results_only(study, monkeypatch):

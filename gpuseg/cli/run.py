@@ -45,9 +45,12 @@ def run(options: argparse.Namespace) -> int:
             computed += each.execute()
         except RunError as error:
             failures.append(str(error))
+            computed += error.computed
     for text in failures:
         _say(text, 1)
-    return _say(f"{wanted} results wanted, {computed} computed at the end", 1 if failures else 0)
+    there = sum(each.exists() for run in script.runs for each in run.declared.values())
+    text = f"{there} of {wanted} results are there, {computed} computed at the end of the script"
+    return _say(text, 1 if failures else 0)
 
 
 def _failed() -> int:

@@ -45,10 +45,13 @@ class RunError(RuntimeError):
     ----------
     failures : dict of str to str
         Why, by the name of the result.
+    computed : int
+        How many others this process computed.
     """
 
-    def __init__(self, failures: Mapping[str, str]) -> None:
+    def __init__(self, failures: Mapping[str, str], computed: int = 0) -> None:
         self.failures = dict(failures)
+        self.computed = computed
         shown = [f"{name}: {why}" for name, why in list(self.failures.items())[:5]]
         if len(self.failures) > 5:
             shown.append(f"and {len(self.failures) - 5} more")
@@ -100,7 +103,8 @@ def execute(run: Run, wanted: Sequence[Result]) -> int:
             else:
                 wait = _FIRST_LOOK
     if session.failed:
-        error = RunError({name.path: why for name, why in session.failed.items()})
+        failures = {name.path: why for name, why in session.failed.items()}
+        error = RunError(failures, session.computed)
         raise error from session.cause
     return session.computed
 

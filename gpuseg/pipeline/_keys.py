@@ -128,7 +128,7 @@ def _text(value: Any, found: list[Any]) -> str:
         return f"[{parts}]" if kind is list else f"{name}({parts})"
     if kind in (set, frozenset):
         return f"set({', '.join(sorted(_text(each, found) for each in value))})"
-    if kind is dict:
+    if isinstance(value, Mapping):
         pairs = ((_text(k, found), _text(v, found)) for k, v in value.items())
         return "{" + ", ".join(f"{k}: {v}" for k, v in sorted(pairs)) + "}"
     return _object(value, found)
