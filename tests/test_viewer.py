@@ -196,6 +196,22 @@ def test_files_that_imread_reads(tmp_path):
         viewer.layers(tmp_path / "nothing.tif")
 
 
+def test_volumes():
+    from gpuseg.io.volumes import Volume
+
+    voxels = da.zeros((2, 3, 40, 50), dtype=np.uint16, chunks=(1, 1, 40, 50))
+    volume = Volume("a/brain.zarr", voxels, "czyx", (5.0, 2.0, 2.0), (0.0, 1.0, 1.0),
+                    channels=("signal", "background"))  # fmt: skip
+    shown = viewer.layers(volume)
+    assert [options["name"] for _, options, _ in shown] == ["brain signal", "brain background"]
+    data, options, kind = shown[1]
+    assert (data.shape, kind) == ((3, 40, 50), "image")
+    assert (options["scale"], options["translate"]) == ((5.0, 2.0, 2.0), (0.0, 1.0, 1.0))
+    assert options["units"] == ("micrometer",) * 3
+    labels = Volume("cells.zarr", voxels[0].astype(np.int32), "zyx", None)
+    assert only(labels)[1:] == ({"name": "cells"}, "labels")
+
+
 def test_results_and_runs(tmp_path):
     from gpuseg.pipeline import Run, Storage, step
 
@@ -287,6 +303,10 @@ def test_slides(tmp_path, monkeypatch):
     assert options["scale"] == pytest.approx((0.5, 0.5))
     assert options["units"] == ("micrometer", "micrometer")
     np.testing.assert_array_equal(data[1], image[::2, ::2])
+    from gpuseg.io import open_slide
+
+    with open_slide(tmp_path / "a.tif") as slide:
+        assert only(slide)[1] == options
 
 
 def test_add_replaces_what_has_the_same_name():

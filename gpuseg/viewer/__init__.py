@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from gpuseg.viewer._arrays import LayerData, array_layer, points_layer
-from gpuseg.viewer._files import file_layers
+from gpuseg.viewer._files import file_layers, opened_layers
 from gpuseg.viewer._values import NothingToShow, result_layers
 
 __all__ = ["LayerData", "NothingToShow", "add", "layers"]
@@ -27,9 +27,10 @@ def layers(
     source : path, result, array, arrays or table
         An OME-Zarr image or label image with its pyramid, channels and labels; a Zarr array; a
         slide; any image that `gpuseg.io.imread` reads; the folder of a run, or of one result in
-        it; a result of `gpuseg.pipeline`; a NumPy or Dask array; several, each coarser than the
-        one before, as a pyramid; or a table of objects with columns ``centroid-0``, … as
-        `gpuseg.measure.regionprops_table` makes it, whose other columns become features.
+        it; a result of `gpuseg.pipeline`; a `Slide` or `Volume` of `gpuseg.io`; a NumPy or Dask
+        array; several, each coarser than the one before, as a pyramid; or a table of objects with
+        columns ``centroid-0``, … as `gpuseg.measure.regionprops_table` makes it, whose other
+        columns become features.
     name : str, optional
         Of the layers; by default that of the file or step.
     scale : float or sequence of float, optional
@@ -74,9 +75,7 @@ def layers(
     elif hasattr(source, "dtype") or isinstance(source, list | tuple):
         found = [array_layer(source, kind)]
     else:
-        raise TypeError(
-            f"napari shows arrays, tables, results and files, got {type(source).__name__}"
-        )
+        found = opened_layers(source)
     return [_settled(layer, name, scale, kind, len(found) > 1) for layer in found]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +12,14 @@ from gpuseg.typing import Array
 from gpuseg.viewer._arrays import LayerData, array_layer, is_rgb, pyramid
 from gpuseg.viewer._values import is_result, is_run, run_layers, stored_layers
 
+if TYPE_CHECKING:
+    from gpuseg.io.volumes import Volume
+
 # Chunks of this side make few enough tasks for a slide, and little enough to read for a screen.
 _SIDE = 1024
 # Options of a layer that have an entry for each axis.
 _BY_AXIS = frozenset({"scale", "translate", "units"})
+_MICROMETRES = ("micrometer",) * 3
 SLIDES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide")
 
 
@@ -37,7 +41,7 @@ def file_layers(path: str) -> list[LayerData]:
 
         return zarr_layers(zarr.open(path, mode="r"), name)
     if path.lower().endswith(SLIDES):
-        return [_slide_layer(path, name)]
+        return [slide_layer(path)]
     from gpuseg.io.images import imread
 
     image = imread(glob.escape(path) if os.path.exists(path) else path)
@@ -55,20 +59,56 @@ def is_zarr(path: str) -> bool:
     return any(os.path.exists(os.path.join(path, name)) for name in names)
 
 
-def _slide_layer(path: str, name: str) -> LayerData:
+def slide_layer(path: str) -> LayerData:
+    """Layer of all levels of a slide."""
     from gpuseg.io import open_slide
 
     with open_slide(path) as slide:
         count, mpp = len(slide.levels), slide.mpp_yx
     levels = [open_slide(path, level=k).array for k in range(count)]
-    options: dict[str, Any] = {"name": name}
+    options: dict[str, Any] = {"name": os.path.basename(path.rstrip("/"))}
     if mpp is not None:
-        options |= {"scale": mpp, "units": ("micrometer", "micrometer")}
+        options |= {"scale": mpp, "units": _MICROMETRES[1:]}
     if is_rgb(levels[0]):
         options["rgb"] = True
     if count > 1:
         options["multiscale"] = True
     return pyramid(levels, "image"), options, "image"
+
+
+def opened_layers(source: Any) -> list[LayerData]:
+    """Layers of a slide or volume that is open.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
+    from gpuseg.io.slides import Slide
+    from gpuseg.io.volumes import Volume
+
+    if isinstance(source, Slide):
+        return [slide_layer(source.path)]
+    if isinstance(source, Volume):
+        return volume_layers(source)
+    raise TypeError(f"napari shows arrays, tables, results and files, got {type(source).__name__}")
+
+
+def volume_layers(volume: Volume) -> list[LayerData]:
+    """Layers of an opened volume's channels, at the level that it was opened at."""
+    name = _stem(os.path.basename(volume.path.rstrip("/")))
+    options: dict[str, Any] = {}
+    if volume.spacing is not None:
+        options |= {"scale": volume.spacing, "translate": volume.origin, "units": _MICROMETRES}
+    if volume.axes == "zyx":
+        data, shown, kind = array_layer(volume.array, None)
+        return [(data, {"name": name, **options, **shown}, kind)]
+    names = volume.channels if len(volume.channels) == len(volume.array) else ()
+    return [
+        (plane, {"name": f"{name} {names[k] if names else k}", "blending": "additive", **options},
+         "image")
+        for k, plane in enumerate(volume.array)
+    ]  # fmt: skip
 
 
 def zarr_layers(found: Any, name: str) -> list[LayerData]:
