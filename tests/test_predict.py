@@ -324,6 +324,13 @@ def test_onnx_never_falls_back_to_the_cpu(unet):
         OnnxModel(path)._session("CUDAExecutionProvider", 0)
 
 
+def test_files_in_memory(tmp_path):
+    image = np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.float32, (20, 30))
+    image[:] = np.arange(30)
+    found = predict(image[::2], identity, tile=8, overlap=3)
+    assert np.array_equal(found, image[::2])
+
+
 def test_every_floor(xp, container, rng):
     image = rng.normal(size=(7, 30, 3)).astype(np.float32)
     options = {"tile": 12, "overlap": 6, "batch": 3, "channel_axis": 2}

@@ -131,7 +131,9 @@ def _starts(n: int, tile: int, overlap: int) -> tuple[int, ...]:
 
 
 def namespace(array: Array) -> Any:
-    """Module that made an array: numpy or cupy, which is there because the array is."""
+    """Module of an array: numpy, or cupy, which is there because the array is."""
+    if floor(array) == "_cpu":
+        return np
     return sys.modules[type(array).__module__.partition(".")[0]]
 
 
