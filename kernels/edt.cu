@@ -12,8 +12,8 @@
 //          heights for each step, neighbours sharing cache lines.
 // Launch   blocks of 256 threads; a warp has a row (rows), a thread a pixel (the others).
 // Index    INDEX is i32 where the whole array has fewer than 2^31 - 2^16 pixels, else i64.
-// Value    VALUE is i32 where no squared distance of the array reaches 2^31, else double: exact too
-//          below 2^52, and rounded only where spacings have no common unit (so --fmad=false).
+// Value    VALUE is i32 where INDEX is and no squared distance of the array reaches 2^31, else double:
+//          exact too below 2^52, rounded only where spacings have no common unit (so --fmad=false).
 // Ties     go to the seed with the smaller position along the axis, which after all passes is the
 //          first in raster order: upwards equal is enough, downwards it is not.
 //

@@ -78,6 +78,16 @@ def test_a_bad_value_is_found_wherever_it_is(xp: ModuleType, dtype: str, start: 
     assert ppc.count(xp.asarray(image)[start:], PARAMS).NumberTotalPixels == 40 - start
 
 
+@pytest.mark.parametrize("channel", range(3))
+def test_an_integer_above_full_scale_is_found_in_any_channel(xp: ModuleType, channel: int):
+    image = np.full((40, 3), 4095, np.uint16)
+    image[::3] = 17
+    assert ppc.count(xp.asarray(image), PARAMS, max_value=4095).NumberTotalPixels == 40
+    image[21, channel] = 4096
+    with pytest.raises(ValueError, match="max_value=4095, got 4096"):
+        ppc.count(xp.asarray(image), PARAMS, max_value=4095)
+
+
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
 def test_unaligned_images_and_labels(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from itertools import product
 from typing import Any
 
 import cupy
@@ -27,7 +26,7 @@ def _build(index: str, value: str) -> Build:
     return Build("edt", options, tuple(f"take<{label}>" for label in _LABELS.values()))
 
 
-BUILDS = tuple(_build(*kind) for kind in product(("i32", "i64"), ("i32", "double")))
+BUILDS = (_build("i32", "i32"), _build("i32", "double"), _build("i64", "double"))
 
 
 def transform(
@@ -132,8 +131,9 @@ def places(source: Array, metric: Metric) -> Array:
 
 
 def _value(metric: Metric) -> str:
-    """Type of squared distances."""
-    return "i32" if metric.exact and metric.largest < _LARGEST else "double"
+    """Type of squared distances; doubles hold integers too."""
+    small = metric.exact and metric.largest < _LARGEST and metric.dtype == np.int32
+    return "i32" if small else "double"
 
 
 def _launch(metric: Metric, name: str, threads: int, *arguments: Any) -> None:
