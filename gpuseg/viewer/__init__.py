@@ -72,7 +72,7 @@ def layers(
         found = result_layers(source)
     elif isinstance(source, Mapping):
         found = [points_layer(source)]
-    elif hasattr(source, "dtype") or isinstance(source, list | tuple):
+    elif hasattr(source, "ndim") or isinstance(source, list | tuple):
         found = [array_layer(source, kind)]
     else:
         found = opened_layers(source)
