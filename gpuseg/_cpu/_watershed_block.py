@@ -147,7 +147,7 @@ class Block:
     def _ascending(self) -> NumpyArray:
         """Higher pixels of the edges that divide nodes, in the order of pixels."""
         rim = np.empty(self.span[1] - self.span[0], np.int32)
-        halo = np.empty(self._faces().size * self.steps.size, np.int32)
+        halo = np.empty(self.faces().size * self.steps.size, np.int32)
         where = (self.node, self.steps, *self.span, self.nothing, rim, halo)
         own, beyond = basins.divides(*self._pixels(), self.depth, *where)
         order = rim[:own]
@@ -167,7 +167,7 @@ class Block:
 
     def part(self) -> Part:
         """What other blocks must know."""
-        faces = self._faces()
+        faces = self.faces()
         out = np.empty((faces.size * self.steps.size if self.count else 0, 2), np.int32)
         met = 0
         if self.count:
@@ -204,7 +204,7 @@ class Block:
         labels = np.append(self.values, 0)[np.where(state < 0, ~state, -1)]
         return np.where((state < 0) | (state == basins.NOTHING), SEED, state), labels
 
-    def _faces(self) -> NumpyArray:
+    def faces(self) -> NumpyArray:
         """Own pixels on the sides where other blocks are."""
         at = np.arange(self.keys.size, dtype=np.int64).reshape(self.frame.keys.shape)
         at = at[tuple(slice(1, -1) for _ in at.shape)]
