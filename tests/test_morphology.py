@@ -69,6 +69,21 @@ def test_grey_of_types_and_axes(name, container):
         np.testing.assert_array_equal(found, theirs(name, image), strict=True)
 
 
+@pytest.mark.parametrize("cval", [-1, 1.5, 300, -1e30, 7])
+def test_values_outside_that_the_type_cannot_hold(cval):
+    image = np.random.default_rng(0).integers(0, 256, (9, 11)).astype(np.uint8)
+    for name in ("erosion", "dilation"):
+        expected = theirs(name, image, mode="constant", cval=cval)
+        found = getattr(morphology, name)(image, mode="constant", cval=cval)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_integers_of_64_bits_are_not_rounded(container):
+    image = np.array([[2**60 + 1, 2**60, -(2**60) - 1], [2**60 + 3, 2**60 + 2, 5]])
+    found = to_numpy(morphology.dilation(container(image), np.ones((3, 3))))
+    np.testing.assert_array_equal(found, [[2**60 + 3, 2**60 + 3, 2**60 + 2]] * 2)
+
+
 @pytest.mark.parametrize("name", BINARY)
 @pytest.mark.parametrize("mode", ["ignore", "max", "min"])
 @pytest.mark.parametrize("footprint", FOOTPRINTS.values(), ids=FOOTPRINTS)

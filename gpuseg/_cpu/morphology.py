@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpuseg._cpu import _mask_words as mask_words
+from gpuseg._cpu._extremes import extremes
 from gpuseg._cpu._lines import PAD
 from gpuseg._shared.footprints import Step, border
 from gpuseg.typing import NumpyArray
@@ -48,11 +49,16 @@ def grey(
 
 
 def _extremes(image: NumpyArray, step: Step, mode: str, cval: Any) -> NumpyArray:
-    from scipy import ndimage
+    with np.errstate(invalid="ignore", over="ignore"):
+        held = mode != "constant" or np.asarray(cval).astype(image.dtype) == cval
+    if not held:
+        # Of a value outside that the image's type cannot hold, what SciPy makes of it.
+        from scipy import ndimage
 
-    extreme = ndimage.maximum_filter if step.grow else ndimage.minimum_filter
-    found: NumpyArray = extreme(image, footprint=step.footprint, mode=mode, cval=cval)
-    return found
+        extreme = ndimage.maximum_filter if step.grow else ndimage.minimum_filter
+        found: NumpyArray = extreme(image, footprint=step.footprint, mode=mode, cval=cval)
+        return found
+    return extremes(image, step.footprint, step.grow, mode, cval)
 
 
 def _masks(mask: NumpyArray, step: Step, mode: str, cval: Any) -> NumpyArray:

@@ -62,7 +62,7 @@ def gaussian(
     Notes
     -----
     With ``mode="reflect"``, axes of at most 4096 pixels (or 8 radii) are smoothed by a cosine
-    transform from a radius of 32 pixels on, at a cost that no longer depends on it; chunks are
+    transform from a radius of 64 pixels on, at a cost that no longer depends on it; chunks are
     joined along them. This equals SciPy's sum, cut off at the same radius, to 10^-12 of the
     greatest value, and refuses NaN and infinity. Elsewhere NaN spreads as far as the radius.
 

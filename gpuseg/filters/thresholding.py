@@ -234,7 +234,7 @@ def threshold_local(
 
     Notes
     -----
-    The Gaussian is cut off at four deviations, as scikit-image does. From a radius of 32 pixels on
+    The Gaussian is cut off at four deviations, as scikit-image does. From a radius of 64 pixels on
     it costs the same for all sizes (see `gaussian`): whole frames take 5 ms, not 230. "mean" has
     exact sums for integers; both differ from scikit-image by rounding alone.
 
