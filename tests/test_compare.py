@@ -369,3 +369,29 @@ def test_published_metrics_of_galaxy(test_data):
         assert masks.rand_index() == pytest.approx(expected["Rand"], abs=1e-9)
         counted = [expected[key] for key in ("Split", "Merge", "Spurious", "Missing")]
         assert list(found.errors) == counted
+
+
+def test_real_nuclei(test_data):
+    """Otsu's threshold against BBBC039's hand-drawn masks, by all peers at once."""
+    sklearn = pytest.importorskip("sklearn.metrics")
+    import dask.array as da
+    import tifffile
+    from PIL import Image
+    from skimage.filters import threshold_otsu
+    from skimage.measure import label
+
+    folder = test_data / "nuclei/bbbc039"
+    path = sorted((folder / "images").glob("*.tif"))[0]
+    image = tifffile.imread(path)
+    mask = np.asarray(Image.open(folder / "masks" / f"{path.stem}.png"))[..., 0]
+    true, test = label(mask), label(image > threshold_otsu(image))
+    found = compare_labels(true, test)
+    chunked = [da.from_array(labels, chunks=(100, 170)) for labels in (true, test)]
+    assert compare_labels(*chunked).to_dict() == found.to_dict()
+    assert found.n_true == 110
+    assert found.n_test == 98
+    for threshold in THRESHOLDS:
+        assert found.matching(threshold).tp == dense_matching(true, test, threshold)[0]
+    expected = sklearn.adjusted_rand_score(true.ravel(), test.ravel())
+    assert found.adjusted_rand() == pytest.approx(expected, abs=1e-12)
+    assert found.seg == pytest.approx(seg_by_definition(true, test), abs=1e-12)
