@@ -63,10 +63,14 @@ def test_weights_add_up_to_one(shape, tile, overlap, halo, window):
                 assert low - start >= halo
             if i < len(grid.starts[axis]) - 1:
                 assert start + tile - high >= halo
-            weights = grid.weights(axis, i)
-            total[low:high] += 1.0 if weights is None else weights
+            edges = [low]
+            for start_of, end, weights in grid.parts(axis, i):
+                assert start_of == edges[-1] < end
+                edges.append(end)
+                total[start_of:end] += 1.0 if weights is None else weights
+                assert weights is None or not (weights * 2**grid.bits % 1).any()
+            assert edges[-1] == high
             tiles[low:high] += 1
-            assert weights is None or not (weights * 2**grid.bits % 1).any()
         assert (total == 1).all()
         assert tiles.max() <= 2
 

@@ -85,19 +85,21 @@ class Grid:
         high = starts[i] + tile - self.halo[axis] if i < len(starts) - 1 else n
         return low, high
 
-    def weights(self, axis: int, i: int) -> NumpyArray | None:
-        """Weights of tile `i` within its span; None where all are 1."""
+    def parts(self, axis: int, i: int) -> list[tuple[int, int, NumpyArray | None]]:
+        """Span of tile `i` along an axis in up to three parts, with weights; None is 1."""
         low, high = self.span(axis, i)
-        first, last = i == 0, i == len(self.starts[axis]) - 1
-        if self._ramp(axis).size == 0 or (first and last):
-            return None
-        weights = np.ones(high - low)
         rise = self._ramp(axis)
+        width = rise.size
+        first, last = i == 0 or not width, i == len(self.starts[axis]) - 1 or not width
+        inner, outer = (low if first else low + width), (high if last else high - width)
+        found: list[tuple[int, int, NumpyArray | None]] = []
         if not first:
-            weights[: rise.size] = rise
+            found.append((low, inner, rise))
+        if inner < outer:
+            found.append((inner, outer, None))
         if not last:
-            weights[high - low - rise.size :] = 1 - rise
-        return weights
+            found.append((outer, high, 1 - rise))
+        return found
 
     def _ramp(self, axis: int) -> NumpyArray:
         width = self.overlap[axis] - 2 * self.halo[axis]
@@ -198,31 +200,37 @@ def mixing_type(dtype: Any, grid: Grid) -> Any:
 
 
 def add(total: Array, box: Box, output: Array, index: Index, grid: Grid) -> None:
-    """Add a tile's output, times its weights, to what is known of a box."""
+    """Add a tile's output, times its weights, to what is known of a box.
+
+    Where the tile is alone its values are copied: most of it, and each pass over it costs.
+    """
     lead = output.ndim - len(grid.tile[grid.lead :])
     expanded = output.reshape(output.shape[:lead] + grid.tile[: grid.lead] + output.shape[lead:])
-    inner: list[Any] = [...]
-    outer: list[Any] = [...]
-    factors = []
-    for axis, i in enumerate(index):
-        (low, high), (start, end) = grid.spans[axis][i], box[axis]
-        first, last = max(low, start), min(high, end)
-        corner = grid.starts[axis][i]
-        inner.append(slice(first - corner, last - corner))
-        outer.append(slice(first - start, last - start))
-        weights = grid.weights(axis, i)
-        if weights is not None:
-            factors.append((axis, weights[first - low : last - low]))
-    part = expanded[tuple(inner)]
-    if not grid.blended:
-        total[tuple(outer)] = part
-        return
-    part = part.astype(np.float64)
-    xp = namespace(part)
-    for axis, weights in factors:
-        shape = [-1 if at == axis else 1 for at in range(len(index))]
-        part *= xp.asarray(weights.reshape(shape))
-    total[tuple(outer)] += part
+    xp = namespace(total)
+    for pieces in itertools.product(*(grid.parts(axis, i) for axis, i in enumerate(index))):
+        inner: list[Any] = [...]
+        outer: list[Any] = [...]
+        factors = []
+        for axis, (low, high, weights) in enumerate(pieces):
+            start, end = box[axis]
+            first, last = max(low, start), min(high, end)
+            if first >= last:
+                break
+            corner = grid.starts[axis][index[axis]]
+            inner.append(slice(first - corner, last - corner))
+            outer.append(slice(first - start, last - start))
+            if weights is not None:
+                shape = [-1 if at == axis else 1 for at in range(len(index))]
+                factors.append(weights[first - low : last - low].reshape(shape))
+        else:
+            part = expanded[tuple(inner)]
+            if not factors:
+                total[tuple(outer)] = part
+                continue
+            part = part.astype(np.float64)
+            for factor in factors:
+                part *= xp.asarray(factor)
+            total[tuple(outer)] += part
 
 
 def predict(image: Array, model: Model, grid: Grid, batch: int, parallel: bool) -> Array:
