@@ -303,6 +303,12 @@ def test_bad_input(arguments, options, error, message):
         distance_transform_edt(*arguments, **options)
 
 
-def test_labels_of_four_axes_are_refused():
+def test_labels_of_four_axes_or_unknown_chunks_are_refused():
     with pytest.raises(ValueError, match="1 to 3 axes, got 4"):
         expand_labels(np.ones((2,) * 4, int))
+    da = pytest.importorskip("dask.array")
+    unknown = da.ones(8, dtype=int, chunks=4)
+    unknown = unknown[unknown > 0]
+    for tool in (expand_labels, distance_transform_edt):
+        with pytest.raises(ValueError, match="chunks of known sizes"):
+            tool(unknown)

@@ -11,6 +11,7 @@ from gpuseg import measure
 from gpuseg._backend import floor, implementation
 from gpuseg._shared.edt import check_spacing, metric
 from gpuseg._shared.region_request import check_labels
+from gpuseg._validate import check_labelable
 from gpuseg.typing import Array, NumpyArray
 
 __all__ = ["clear_border", "expand_labels", "find_boundaries", "map_array", "relabel_sequential"]
@@ -136,8 +137,8 @@ def expand_labels(
     TypeError
         If labels are no integers.
     ValueError
-        If `distance` is negative or NaN, spacing is not positive, or labels have no axis or more
-        than three.
+        If `distance` is negative or NaN, spacing is not positive, or labels have no axis, more than
+        three, or chunks of unknown size.
 
     Examples
     --------
@@ -146,6 +147,7 @@ def expand_labels(
     array([[1, 1, 1, 1, 1, 2, 2]])
     """
     check_labels(label_image)
+    check_labelable(label_image)
     if not 1 <= label_image.ndim <= 3:
         raise ValueError(f"labels must have 1 to 3 axes, got {label_image.ndim}")
     if not distance >= 0:
