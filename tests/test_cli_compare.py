@@ -139,7 +139,7 @@ def test_a_terminal_gets_the_telling_columns(folders, capsys, monkeypatch):
 
 def test_files_of_other_names_are_a_pair(folders, capsys):
     assert main(["compare", "lossy/p1_a1.npy", "gold/p2_a2.tif", "--table", "t.json"]) == 0
-    assert "1 pairs: 1 compared" in capsys.readouterr().err
+    assert "1 pair: 1 compared" in capsys.readouterr().err
 
 
 def test_what_names_have_in_common(folders):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gpuseg.cli._parser import EXPECTED, UsageError, reason
 from gpuseg.cli.compare_files import Pair, find_pairs, read_labels
 from gpuseg.cli.compare_rows import Scored, compiled, grouping, held_out, show, summary
+from gpuseg.cli.progress import Images
 from gpuseg.io.tables import Row, check_table, write_table
 
 if TYPE_CHECKING:
@@ -100,12 +101,17 @@ def run(options: argparse.Namespace) -> int:
     _check_score(options.score, settings)
     match = None if options.match is None else compiled("--match", options.match)
     pairs = find_pairs(options.paths[:-1], options.paths[-1], match)
-    scored = [one for one in (_reported(pair, group_of, settings) for pair in pairs) if one]
+    scored = []
+    with Images(len(pairs), show=not options.quiet) as progress:
+        for pair in pairs:
+            found = _reported(pair, group_of, settings, progress.say)
+            scored += [found] if found else []
+            progress.add()
     failed = len(pairs) - len(scored)
     if scored:
         _write(options, outputs, scored)
     if not options.quiet or failed:
-        text = f"{len(pairs):,} pairs: {len(scored):,} compared"
+        text = f"{len(pairs):,} pair{'s' * (len(pairs) != 1)}: {len(scored):,} compared"
         print(f"gpuseg compare: {text}{f', {failed:,} failed' if failed else ''}", file=sys.stderr)
     return 1 if failed else 0
 
@@ -151,19 +157,22 @@ def _numbers(option: str, text: str) -> list[float]:
 
 
 def _reported(
-    pair: Pair, group_of: Callable[[Pair], str], settings: dict[str, Any]
+    pair: Pair,
+    group_of: Callable[[Pair], str],
+    settings: dict[str, Any],
+    say: Callable[[str], None],
 ) -> Scored | None:
     """The pair compared; None, and a message, if that fails."""
     if pair.problem:
-        print(f"gpuseg compare: error: {pair.problem}", file=sys.stderr)
+        say(f"gpuseg compare: error: {pair.problem}")
         return None
     try:
         return _compare(pair, group_of(pair), settings)
     except (*EXPECTED, TypeError) as error:
-        print(f"gpuseg compare: error: {reason(pair.pred, error)}", file=sys.stderr)
+        say(f"gpuseg compare: error: {reason(pair.pred, error)}")
     except Exception as error:  # a defect, of ours or of a decoder: the others go on as well
-        traceback.print_exception(error)
-        print(f"gpuseg compare: error: {reason(pair.pred, error)} (a defect)", file=sys.stderr)
+        say("".join(traceback.format_exception(error)).rstrip())
+        say(f"gpuseg compare: error: {reason(pair.pred, error)} (a defect)")
     return None
 
 
