@@ -11,7 +11,6 @@ from gpuseg import measure
 from gpuseg._backend import floor, implementation
 from gpuseg._shared.edt import check_spacing, metric
 from gpuseg._shared.region_request import check_labels
-from gpuseg._validate import check_labelable
 from gpuseg.typing import Array, NumpyArray
 
 __all__ = ["clear_border", "expand_labels", "find_boundaries", "map_array", "relabel_sequential"]
@@ -147,7 +146,6 @@ def expand_labels(
     array([[1, 1, 1, 1, 1, 2, 2]])
     """
     check_labels(label_image)
-    check_labelable(label_image)
     if not 1 <= label_image.ndim <= 3:
         raise ValueError(f"labels must have 1 to 3 axes, got {label_image.ndim}")
     if not distance >= 0:
