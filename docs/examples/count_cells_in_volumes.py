@@ -114,11 +114,10 @@ def count_nuclei(folder: Path) -> dict[str, int]:
     """Nuclei of an embryo by watershed; each nucleus annotated by hand is a region."""
     path = folder / "zarr/ez_zarr/example_data_zarr3/6001240_labels_v0.5.zarr"
     volume, annotated = open_volume(path, channel="Dapi"), open_volume(path / "labels" / "0")
-    # A million voxels: in memory from here on.
-    image = volume.array.astype(np.float32).compute()
+    image = volume.array.astype(np.float32)
     mask = filters.gaussian(image, 1 / np.array(volume.spacing)) > 140
     labels = watershed_instances(image, mask, volume.spacing, 2.0)
-    cells = measure_cells(labels, spacing=volume.spacing, min_volume=100)
+    cells = measure_cells(labels.persist(), spacing=volume.spacing, min_volume=100)
     ids = np.unique(annotated.array.compute())[1:]
     nuclei = [{"id": int(number), "acronym": f"nucleus {number}"} for number in ids]
     atlas = Atlas(annotated.array, nuclei, spacing=annotated.spacing)
@@ -152,7 +151,7 @@ def count_made_up(volume: Volume) -> dict[str, int]:
     """Every way from IN to CC."""
     image, spacing = volume.array, volume.spacing
     by_threshold, by_model = image > 120, model_prediction(image, odds)
-    basins = watershed_instances(image.compute(), by_threshold.compute(), (1, 1, 1), 8.0)
+    basins = watershed_instances(image, by_threshold, (1, 1, 1), 8.0)
     cells = find_cells(by_threshold, spacing=spacing)
     counts = count_regions(cells, regions(volume), shape=volume.shape, spacing=spacing)
     return {
