@@ -258,3 +258,28 @@ def _keep(
             kept[i] = True
             holder[where[i]] = i
     return kept
+
+
+def markers(image: NumpyArray, labels: NumpyArray, distance: int) -> NumpyArray:
+    """Peaks of each label as pixels 1, 2, ... (int32) in raster order; each label has some."""
+    found = candidates(image, labels, distance, -np.inf)
+    return paint(
+        accepted([found], image.shape, distance), (0,) * image.ndim, image.shape, image.shape
+    )
+
+
+def accepted(found: Sequence[Found], shape: Sequence[int], distance: int) -> NumpyArray:
+    """Places of peaks among candidates, ascending."""
+    together = Found(*(np.concatenate(column) for column in zip(*found, strict=True)))
+    return np.sort(spaced(together, shape, distance, (0,) * len(shape)).places)
+
+
+def paint(
+    places: NumpyArray, origin: Sequence[int], size: Sequence[int], whole: Sequence[int]
+) -> NumpyArray:
+    """Pixels 1, 2, ... (int32) at ascending places of the whole, in a part of it."""
+    out = np.zeros(tuple(size), np.int32)
+    at = np.stack(np.unravel_index(places, tuple(whole)), axis=1) - np.array(origin)
+    inside = ((at >= 0) & (at < np.array(size))).all(axis=1)
+    out[tuple(at[inside].T)] = np.flatnonzero(inside) + 1
+    return out

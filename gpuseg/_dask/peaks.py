@@ -15,7 +15,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from gpuseg._backend import implementation, limit_threads
-from gpuseg._cpu.peaks import Found, coordinates, threshold
+from gpuseg._cpu.peaks import Found, accepted, coordinates, paint, threshold
 from gpuseg._dask import _by_label as by_label
 from gpuseg._dask._second_pass import again
 from gpuseg.typing import Array, NumpyArray
@@ -55,6 +55,56 @@ def peaks(
     layers = by_label.layers(found, name, [source, ends])
     chunks = ((np.nan,), (image.ndim,))
     return da.Array(layers, name, chunks, meta=np.empty((0, image.ndim), np.int64))
+
+
+def markers(image: Array, labels: Array, distance: int) -> Array:
+    """Lazy pixels 1, 2, ... (int32) at the peaks of each label, in raster order."""
+    chunks = image.chunks
+    if image.size == 0:
+        return da.zeros(image.shape, dtype=np.int32, chunks=chunks)
+    image, labels = by_label.align(image, labels, distance)
+    name = f"markers-{tokenize(image.name, labels.name, distance)}"
+    graph: by_label.Graph = {}
+    around = by_label.rims(graph, image, distance, f"{name}-rim")
+    beside = by_label.rims(graph, labels, distance, f"{name}-labels")
+    keys = []
+    for index, origin, image_key, label_key in by_label.blocks(image, labels):
+        offsets, rims = around(index)
+        where = {"offsets": offsets, "origin": origin, "whole": image.shape}
+        keys.append((f"{name}-found", *index))
+        task = partial(_chunk_by_label, distance=distance, **where)
+        graph[keys[-1]] = (task, image_key, rims, label_key, beside(index)[1])
+    last = f"{name}-places"
+    graph[last, 0] = (partial(accepted, shape=image.shape, distance=distance), keys)
+    places = by_label.as_array(graph, last, [image, labels], (np.nan,), np.int64)
+    painted: by_label.Graph = {}
+    for index, origin, _, _ in by_label.blocks(image, None):
+        size = tuple(sizes[i] for sizes, i in zip(image.chunks, index, strict=True))
+        here = partial(paint, origin=origin, size=size, whole=image.shape)
+        painted[name, *index] = (here, (last, 0))
+    layers = by_label.layers(painted, name, [places])
+    meta = np.empty((0,) * image.ndim, np.int32)
+    return da.Array(layers, name, image.chunks, meta=meta).rechunk(chunks)
+
+
+def _chunk_by_label(
+    image: Array,
+    rims: list[dict[Index, Array]],
+    labels: Array,
+    label_rims: list[dict[Index, Array]],
+    *,
+    distance: int,
+    offsets: list[Index],
+    origin: Index,
+    whole: Index,
+) -> Found:
+    image, inner = by_label.surrounded(image, distance, offsets, rims)
+    labels, _ = by_label.surrounded(labels, distance, offsets, label_rims)
+    with limit_threads(1):
+        found: Found = implementation(image, "peaks").candidates(
+            image, labels, distance, -np.inf, inner=inner, origin=origin, whole=whole
+        )
+    return found
 
 
 def _nothing(_: Any) -> None:

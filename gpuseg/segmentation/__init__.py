@@ -2,6 +2,7 @@
 
 from gpuseg.segmentation._onnx import OnnxModel
 from gpuseg.segmentation._predict import predict
+from gpuseg.segmentation._split import split_touching
 from gpuseg.segmentation._watershed import watershed
 from gpuseg.segmentation.label_tools import (
     clear_border,
@@ -19,5 +20,6 @@ __all__ = [
     "map_array",
     "predict",
     "relabel_sequential",
+    "split_touching",
     "watershed",
 ]
