@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import json
 import math
 import os
@@ -189,8 +190,9 @@ def test_unhashable_arguments_are_named(value, reason, tmp_path):
 def test_arguments_that_do_not_fit(tmp_path):
     with pytest.raises(TypeError, match="unexpected keyword argument 'bye'"):
         Run(tmp_path)(shifted, 1, bye=2)
-    with pytest.raises(TypeError, match="a step is a function, got 3"):
-        Run(tmp_path)(3)
+    for wrong in (3, [].append, Point(1, 2).index, functools.partial(same, 1), Point):
+        with pytest.raises(TypeError, match=r"a step is a function, got|no source"):
+            Run(tmp_path)(wrong)
     with pytest.raises(ValueError, match="token must be a string that is not empty, got ''"):
         declare(1, "")
 
@@ -199,6 +201,15 @@ def test_results_of_other_runs_are_refused(tmp_path):
     other = Run(tmp_path / "a")(same, 1)
     with pytest.raises(ValueError, match=r"belongs to <Run .*a'>; get"):
         Run(tmp_path / "b")(same, other)
+
+
+def test_results_are_not_hidden_in_what_is_not_unwrapped(tmp_path):
+    run = Run(tmp_path)
+    inner = run(same, 1)
+    for value in (Point(inner, 1), Settings(inner, []), frozenset({inner})):
+        with pytest.raises(TypeError, match=r"argument 'value' .*<result .* within a \w+: lists"):
+            run(same, value)
+    assert run(same, {"a": (inner, [inner])}).get() == {"a": (1, [1])}
 
 
 def script(tmp_path: Path, text: str, name: str = "made"):
@@ -222,9 +233,12 @@ def helper(x):
     return x * FACTOR
 def unused(x):
     return x
+class Box:
+    def __init__(self, x):
+        self.x = x
 {decorator}
 def f(x):
-    return helper(x) + 1
+    return helper(Box(x).x) + 1
 """
 
 
@@ -232,6 +246,7 @@ def f(x):
     ("change", "recomputes"),
     [
         (("x) + 1", "x) + 2"), True),
+        (("self.x = x", "self.x = x + 1"), True),
         (("FACTOR = 2", "FACTOR = 3"), True),
         (("x * FACTOR", "FACTOR * x"), True),
         (("def unused(x):\n    return x", "def unused(x):\n    return -x"), False),

@@ -271,6 +271,21 @@ def test_unknown_sizes_are_refused(tmp_path):
         Run(tmp_path)(positive, np.arange(4)).get()
 
 
+@pytest.mark.parametrize(
+    ("block", "reason"),
+    [
+        (lambda b: b * 1.5, r"must be int64 of shape \(2,\), as its array says, got float64"),
+        (lambda b: b[:1], r"must be int64 of shape \(2,\), as its array says, got int64 of \(1,\)"),
+    ],
+)
+def test_chunks_that_are_not_what_their_array_says_are_refused(block, reason, tmp_path):
+    def wrong(array):
+        return da.from_array(array, chunks=2).map_blocks(block, meta=np.empty(0, np.int64))
+
+    with pytest.raises(RunError, match=reason):
+        Run(tmp_path)(step(version="1")(wrong), np.arange(4)).get()
+
+
 def test_a_damaged_chunk_is_never_read(tmp_path):
     folder = LocalFolder(str(tmp_path))
     array = np.arange(400, dtype=np.int16).reshape(20, 20)

@@ -14,8 +14,9 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from gpuseg.pipeline import Run, RunError, step
+from gpuseg.pipeline import Run, RunError, Stored, step
 from gpuseg.pipeline._folders import LocalFolder
+from gpuseg.pipeline._upkeep import cleanup
 
 IMAGE = np.arange(4096).reshape(64, 64)
 guard = threading.Lock()
@@ -57,6 +58,30 @@ def test_a_store_that_becomes_read_only(tmp_path, monkeypatch):
         fresh(same, 2).get()
     monkeypatch.undo()
     assert again(same, 2).get() == 2
+
+
+@pytest.mark.parametrize("left", [b"", b"{", None])
+def test_a_record_that_the_disk_never_got_is_computed_again(left, tmp_path):
+    run = Run(tmp_path)
+    result = run(same, [1, 2])
+    result.get()
+    path = tmp_path / result.name.path / "result.json"
+    path.write_bytes(path.read_bytes().replace(b"[1, 2]", b"[1, \0]") if left is None else left)
+    with pytest.raises(ValueError, match=r"result.json is damaged|Expecting value|control char"):
+        Stored(run, result.name).get()
+    with pytest.warns(RuntimeWarning, match="it is computed again"):
+        assert Run(tmp_path)(same, [1, 2]).get() == [1, 2]
+    assert result.get() == [1, 2]
+
+
+def test_cleanup_keeps_what_a_script_took_by_name(tmp_path):
+    run = Run(tmp_path)
+    run(same, [1, 2]).get()
+    script = Run(tmp_path)
+    taken = script(same, script["same"][0])
+    assert taken.get() == 1
+    assert cleanup(script, script.declared.values()) == []
+    assert len(run.results()) == 2
 
 
 def test_a_full_disk_keeps_what_is_written(tmp_path):

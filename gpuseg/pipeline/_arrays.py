@@ -125,7 +125,14 @@ class Plan(NamedTuple):
 
     def write(self, folder: Folder, index: Index, block: NumpyArray) -> None:
         """Write what a shard of level 0 makes; that shard comes last, and says that it is done."""
-        blocks = [np.asarray(block, self.levels[0].format.dtype)]
+        base = self.levels[0].format
+        expected = tuple(r.stop - r.start for r in base.region(index))
+        if block.shape != expected or not np.can_cast(block.dtype, base.dtype, "safe"):
+            raise ValueError(
+                f"chunk {index} of {self.name} must be {base.dtype} of shape {expected}, as its "
+                f"array says, got {block.dtype} of {block.shape}"
+            )
+        blocks = [np.asarray(block, base.dtype)]
         for level in self.levels[1:]:
             if not level.within:
                 break

@@ -21,8 +21,16 @@ class LocalFolder:
         return LocalFolder(f"{self.path}/{name}")
 
     def read(self, name: str) -> bytes:
-        with open(f"{self.path}/{name}", "rb") as file:
-            return file.read()
+        # `open` asks the system five questions more, a third of the time of a remembered step.
+        file = os.open(f"{self.path}/{name}", os.O_RDONLY)
+        try:
+            size = os.fstat(file).st_size
+            data = os.read(file, size)
+            while len(data) < size and (more := os.read(file, size - len(data))):
+                data += more
+            return data
+        finally:
+            os.close(file)
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file that appears whole under its name, or not at all."""

@@ -122,19 +122,31 @@ def _text(value: Any, found: list[Any]) -> str:
         return _array(value)
     if isinstance(value, File | os.PathLike):
         return _file(value if isinstance(value, File) else File(value))
-    if kind in (list, tuple) or (isinstance(value, tuple) and hasattr(kind, "_fields")):
-        name = "" if kind in (list, tuple) else name_of(kind)
+    if kind in (list, tuple):
         parts = ", ".join(_text(each, found) for each in value)
-        return f"[{parts}]" if kind is list else f"{name}({parts})"
-    if kind in (set, frozenset):
-        return f"set({', '.join(sorted(_text(each, found) for each in value))})"
-    if isinstance(value, Mapping):
-        pairs = ((_text(k, found), _text(v, found)) for k, v in value.items())
-        return "{" + ", ".join(f"{k}: {v}" for k, v in sorted(pairs)) + "}"
-    return _object(value, found)
+        return f"[{parts}]" if kind is list else f"({parts})"
+    if kind is dict:
+        return _pairs(value, found)
+    inside: list[Any] = []
+    text = _object(value, inside)
+    if inside:
+        # `replaced` would not find them.
+        raise TypeError(f"{inside[0]!r} within a {kind.__name__}: lists, tuples and dicts take it")
+    return text
+
+
+def _pairs(value: Mapping[Any, Any], found: list[Any]) -> str:
+    pairs = ((_text(k, found), _text(v, found)) for k, v in value.items())
+    return "{" + ", ".join(f"{k}: {v}" for k, v in sorted(pairs)) + "}"
 
 
 def _object(value: Any, found: list[Any]) -> str:
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return f"{name_of(type(value))}({', '.join(_text(each, found) for each in value)})"
+    if isinstance(value, set | frozenset):
+        return f"set({', '.join(sorted(_text(each, found) for each in value))})"
+    if isinstance(value, Mapping):
+        return _pairs(value, found)
     if isinstance(value, type | np.dtype):
         return str(value)
     if isinstance(value, enum.Enum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,11 @@ class Stored:
 
     def value(self, lazy: bool) -> Any:
         """The value, not shown in any viewer."""
-        found = self._tree()
+        try:
+            found = self._tree()
+        except ValueError as error:
+            self._drop_damaged(error)
+            found = None
         if found is None:
             self._compute()
             found = self._tree()
@@ -118,6 +123,9 @@ class Stored:
 
     def _compute(self) -> None:
         pass
+
+    def _drop_damaged(self, error: ValueError) -> None:
+        raise error
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return np.asarray(self.get(), dtype)
@@ -168,3 +176,8 @@ class Result(Stored):
 
     def _compute(self) -> None:
         self.run.execute([self])
+
+    def _drop_damaged(self, error: ValueError) -> None:
+        """Compute it again: the machine died before the disk had it, and nobody knows it."""
+        warnings.warn(f"{error}; it is computed again", RuntimeWarning, stacklevel=4)
+        self.run.store.withdraw(self.name)

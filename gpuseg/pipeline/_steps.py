@@ -36,9 +36,9 @@ class Step:
     __gpuseg_step__ = True
 
     def __init__(self, function: Callable[..., Any], version: str | None, storage: Storage) -> None:
-        if not inspect.isroutine(function) and not (version and callable(function)):
+        if not inspect.isroutine(function) or inspect.ismethod(function):
             raise TypeError(
-                f"a step is a function, got {function!r}; another callable needs a version"
+                f"a step is a function, got {function!r}; what it holds should be an argument"
             )
         functools.update_wrapper(self, function)
         self.function = function

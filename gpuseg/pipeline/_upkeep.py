@@ -47,7 +47,7 @@ def invalidate(run: Run, step: str) -> list[Name]:
 
 def unwanted(run: Run, wanted: Iterable[Result]) -> list[tuple[Name, int]]:
     """Results and drafts that none of these refer to, with their bytes."""
-    asked = {each.name for each in wanted}
+    asked = {name for each in wanted for name in (each.name, *(n.name for n in each.needs))}
     found = [
         (name, int(run.store.record(name)["bytes"]))
         for name in run.store.names()
