@@ -80,7 +80,7 @@ def test_wide_gaussian_of_volume_and_line():
     np.testing.assert_allclose(found, ndimage.gaussian_filter(line, 17), rtol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(st.integers(1, 16), min_size=1, max_size=3),
     st.floats(0, 18),
