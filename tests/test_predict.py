@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 
 import dask.array as da
 import numpy as np
 import pytest
+from dask.base import tokenize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -296,9 +298,11 @@ def test_onnx_of_channels(unet, rng):
             predict(image, path, **options | wrong)
 
 
-def test_onnx_in_another_process(unet, rng):
+def test_onnx_by_a_worker(unet, rng):
     distributed = pytest.importorskip("distributed")
     path, _ = unet("far", ["N", 1, None, None])
+    again = pickle.loads(pickle.dumps(OnnxModel(path)))
+    assert tokenize(again) == tokenize(OnnxModel(path))
     image = da.from_array(rng.normal(size=(30, 30)).astype(np.float32), chunks=16)
     lazy = predict(image, path, tile=12, overlap=4)
     with (
