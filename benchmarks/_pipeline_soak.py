@@ -164,6 +164,12 @@ def contents(url: str) -> str:
     return found.hexdigest()
 
 
+def values(url: str) -> list[tuple[str, bytes]]:
+    """Names and values of all results: on a bucket the files' names differ."""
+    found = [(each.name.path, np.asarray(each.get()).tobytes()) for each in Run(url).results()]
+    return sorted(found)
+
+
 def left_over(url: str) -> list[str]:
     """Drafts, leases, failures: what should be gone."""
     ours = Path(url) / ".gpuseg"
@@ -182,6 +188,7 @@ def main(argv: list[str]) -> dict[str, float]:
     parser.add_argument("--slow", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--leases", action="store_true")
+    parser.add_argument("--bucket", action="store_true", help="through fsspec, with leases")
     parser.add_argument("--take-over", action="store_true")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
@@ -189,9 +196,11 @@ def main(argv: list[str]) -> dict[str, float]:
         LOG, SLOW = f"{folder}/calm.log", 0.0
         soak(f"{folder}/calm", processes=1, kills=0, leases=False, **common)
         LOG, SLOW = f"{folder}/log", options.slow
-        found = soak(f"{folder}/run", processes=options.processes, kills=options.kills,
-                     leases=options.leases, **common)  # fmt: skip
-        found["identical"] = contents(f"{folder}/run") == contents(f"{folder}/calm")
+        url = f"{'local://' if options.bucket else ''}{folder}/run"
+        found = soak(url, processes=options.processes, kills=options.kills,
+                     leases=options.leases or options.bucket, **common)  # fmt: skip
+        same = values if options.bucket else contents
+        found["identical"] = same(url) == same(f"{folder}/calm")
         found["left_over"] = len(left_over(f"{folder}/run"))
         if options.take_over:
             LOG = f"{folder}/owner.log"

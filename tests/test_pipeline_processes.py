@@ -24,11 +24,12 @@ NAME = Name("some.step", "0123456789ab")
 
 @pytest.fixture(scope="module")
 def soaks() -> dict[str, dict[str, float]]:
-    """What three soaks of one process found."""
+    """What some soaks, forked by one process, found."""
     options = {
         "calm": "--kills=0 --processes=16 --items=60 --side=3 --slow=0.001",
         "locks": "--kills=8 --items=40 --side=4 --slow=0.005",
         "leases": "--kills=3 --items=20 --side=3 --slow=0.005 --leases",
+        "bucket": "--kills=2 --items=15 --side=3 --slow=0.005 --bucket",
     }
     command = [sys.executable, "-m", "benchmarks._pipeline_soak", " + ".join(options.values())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
@@ -53,9 +54,10 @@ def test_a_kill_costs_at_most_one_chunk(soaks):
     assert found["left_over"] == 0
 
 
-def test_leases_survive_kills_too(soaks):
-    assert soaks["leases"]["failed"] == 0
-    assert soaks["leases"]["identical"]
+@pytest.mark.parametrize("kind", ["leases", "bucket"])
+def test_leases_survive_kills_too(kind, soaks):
+    assert soaks[kind]["failed"] == 0
+    assert soaks[kind]["identical"]
 
 
 # -- claims --------------------------------------------------------------------------------------
