@@ -172,6 +172,57 @@ def test_bioformats_and_plain_groups(tmp_path):
     assert only(tmp_path / "a.zarr")[0].shape == (8, 9)
 
 
+def test_groups_that_are_not_whole(tmp_path):
+    group = ome(tmp_path / "a.zarr", [np.ones((8, 9)), np.ones((4, 5))], "yx")
+    del group["1"]
+    with pytest.raises(ValueError, match=r"a\.zarr lists 1, which is not in it"):
+        viewer.layers(tmp_path / "a.zarr")
+    plate = zarr.open_group(tmp_path / "plate.zarr", mode="w")
+    plate.attrs["ome"] = {"version": "0.5", "plate": {}}
+    with pytest.raises(ValueError, match="open one of its images"):
+        viewer.layers(tmp_path / "plate.zarr")
+
+
+def test_units_that_napari_does_not_know(tmp_path):
+    group = ome(tmp_path / "a.zarr", [np.ones((2, 8, 9))], "tyx")
+    about = group.attrs["ome"]
+    for unit, expected in (
+        ("furlong", None),
+        ("micrometer", ("pixel", "micrometer", "micrometer")),
+    ):
+        for axis in about["multiscales"][0]["axes"][1:]:
+            axis["unit"] = unit
+        group.attrs["ome"] = about
+        assert only(tmp_path / "a.zarr")[1].get("units") == expected
+
+
+def test_labels_that_do_not_say_so(tmp_path):
+    group = ome(tmp_path / "a.zarr", [np.ones((8, 9), np.uint8)], "yx")
+    ome(tmp_path / "a.zarr/labels/b", [np.ones((8, 9), np.uint8)], "yx")
+    group.require_group("labels").attrs["ome"] = {"version": "0.5", "labels": ["b"]}
+    assert [kind for *_, kind in viewer.layers(tmp_path / "a.zarr")] == ["image", "labels"]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("ez_zarr/example_data_zarr3/6001240_labels_v0.5.zarr", ["image", "image", "labels"]),
+        ("ez_zarr/example_data_5d/tubhiswt4D_sub.zarr", ["image", "labels"]),
+        ("galaxy/bioformats2raw/coins.ome.zarr", ["image"]),
+        ("ome-zarr-fiji-java/5d_testing/5d_dataset_v4.ome.zarr", ["image"]),
+        ("viv/bioformats-zarr/data.zarr", ["image"] * 3),
+    ],
+)
+def test_real_ome_zarr(test_data, path, expected):
+    shown = viewer.layers(test_data / "zarr" / path)
+    assert [kind for *_, kind in shown] == expected
+    for data, options, _ in shown:
+        first = data[0] if options.get("multiscale") else data
+        axes = first.ndim - bool(options.get("rgb"))
+        assert len(options["scale"]) == len(options["translate"]) == axes
+        assert first[(0,) * (axes - 2)].compute().shape[:2] == first.shape[axes - 2 : axes]
+
+
 def test_label_pyramid(tmp_path):
     from gpuseg.measure import label_to_zarr
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
+import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +22,7 @@ _SIDE = 1024
 # Options of a layer that have an entry for each axis.
 _BY_AXIS = frozenset({"scale", "translate", "units"})
 _MICROMETRES = ("micrometer",) * 3
+_UNIT = re.compile(r"(milli|micro|nano|pico|centi|kilo)?(meter|second)s?|angstrom|[mcunµ]?m|pixel")
 SLIDES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide")
 
 
@@ -39,7 +42,10 @@ def file_layers(path: str) -> list[LayerData]:
     if is_zarr(path):
         import zarr
 
-        return zarr_layers(zarr.open(path, mode="r"), name)
+        # zarr warns of what is odd in other writers' metadata; it reads it all the same.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return zarr_layers(zarr.open(path, mode="r"), name)
     if path.lower().endswith(SLIDES):
         return [slide_layer(path)]
     from gpuseg.io.images import imread
@@ -111,26 +117,32 @@ def volume_layers(volume: Volume) -> list[LayerData]:
     ]  # fmt: skip
 
 
-def zarr_layers(found: Any, name: str) -> list[LayerData]:
+def zarr_layers(found: Any, name: str, kind: str | None = None) -> list[LayerData]:
     """Layers of a Zarr array, or of an OME-Zarr group and the labels in it.
 
     Raises
     ------
     ValueError
-        If the group holds neither an image nor labels.
+        If the group holds neither an image nor labels, or an array that it lists is missing.
     """
     if hasattr(found, "dtype"):
-        data, options, kind = array_layer(_lazy(found), None)
-        return [(data, {**options, "name": _stem(name)}, kind)]
+        data, options, shown = array_layer(_lazy(found), kind)
+        return [(data, {**options, "name": _stem(name)}, shown)]
     ome = _ome(found)
     if "multiscales" not in ome and "bioformats2raw.layout" in ome and "0" in found:
         return zarr_layers(found["0"], name)
-    layers = _image_layers(found, ome, _stem(name)) if "multiscales" in ome else []
-    listed = found.get("labels")
-    for label in [] if listed is None else _ome(listed).get("labels", []):
-        layers += zarr_layers(listed[label], label)
+    kind = kind or ("labels" if "image-label" in ome else "image")
+    try:
+        layers = _image_layers(found, ome, _stem(name), kind) if "multiscales" in ome else []
+        listed = found.get("labels")
+        for label in [] if listed is None else _ome(listed).get("labels", []):
+            layers += zarr_layers(listed[label], label, "labels")
+    except KeyError as error:
+        raise ValueError(f"{name} lists {error.args[0]}, which is not in it") from error
     if not layers:
-        raise ValueError(f"{name} is a Zarr group without an OME-Zarr image")
+        plate = "plate" in ome or "well" in ome
+        hint = "; it is a plate or a well: open one of its images, as in B/03/0" if plate else ""
+        raise ValueError(f"{name} is a Zarr group without an OME-Zarr image{hint}")
     return layers
 
 
@@ -161,15 +173,14 @@ def _lazy(array: Any) -> Array:
     return da.from_zarr(array, chunks=tuple(chunks))
 
 
-def _image_layers(group: Any, ome: dict[str, Any], name: str) -> list[LayerData]:
+def _image_layers(group: Any, ome: dict[str, Any], name: str, kind: str) -> list[LayerData]:
     """One layer, or one for each channel."""
     image = ome["multiscales"][0]
     arrays = [_lazy(group[dataset["path"]]) for dataset in image["datasets"]]
     axes = _axes(image, arrays[0].ndim)
-    kind = "labels" if "image-label" in ome else "image"
     placed = {**_placed(image, axes), "metadata": _metadata(image, ome)}
     if kind == "labels":
-        placed |= _colours(ome["image-label"])
+        placed |= _colours(ome.get("image-label", {}))
     if "c" not in axes:
         return [_layer(arrays, axes, name, kind, placed)]
     at = axes.index("c")
@@ -235,8 +246,10 @@ def _placed(image: dict[str, Any], axes: list[str]) -> dict[str, Any]:
     placed: dict[str, Any] = {"scale": tuple(scale.tolist()), "translate": tuple(place.tolist())}
     known = {axis["name"]: axis.get("unit") for axis in image.get("axes") or []
              if isinstance(axis, dict)}  # fmt: skip
-    if all(known.get(axis) for axis in axes if axis in "zyx"):
-        placed["units"] = tuple(known.get(axis) or "pixel" for axis in axes)
+    # napari refuses a unit that it does not know, and with it the layer.
+    if all(_UNIT.fullmatch(known.get(axis) or "") for axis in axes if axis in "zyx"):
+        units = [known.get(axis) or "" for axis in axes]
+        placed["units"] = tuple(unit if _UNIT.fullmatch(unit) else "pixel" for unit in units)
     return placed
 
 
