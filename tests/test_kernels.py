@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 
 import nvrtc
 import pytest
+
+from ci import mutants
 
 from gpuseg._cuda._source import Build, kernels_folder
 
@@ -53,6 +56,23 @@ def test_table_is_up_to_date():
     if written_by[1] != nvrtc.version():
         pytest.skip(f"the table is NVRTC {written_by[1]}'s, this is {nvrtc.version()}")
     assert committed == nvrtc.table(), "run `python tests/nvrtc.py` and look at what changed"
+
+
+def test_planted_mistakes_are_found():
+    """kernels/MUTANTS.md, which `ci/mutants.py --write` writes: too long a run for a suite."""
+    rows = {}
+    for line in (kernels_folder() / "MUTANTS.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) > 6 and cells[3].isdecimal():
+            rows[cells[1]] = int(cells[3]), int(cells[4])
+    assert rows.keys() == mutants.TESTS.keys()
+    for name, (planted, killed) in rows.items():
+        assert planted >= 12, name
+        assert killed >= 0.95 * planted, name
+    texts = [path.read_text(encoding="utf-8") for path in kernels_folder().glob("*.cu*")]
+    for entries in tomllib.loads(mutants.EQUIVALENT.read_text(encoding="utf-8")).values():
+        for entry in entries:
+            assert any(entry["line"] in text for text in texts), f"stale: {entry['line']}"
 
 
 BAD = {
