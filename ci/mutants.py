@@ -47,6 +47,7 @@ TESTS = {
     "regionprops": ("test_regionprops_cuda.py",),
     "regionprops_windows": ("test_regionprops_cuda.py",),
     "region_rows": ("test_regionprops_cuda.py",),
+    "watershed": ("test_watershed_cuda.py",),
 }
 
 # What a mistake is: its name, where it can be made, and what it makes of that.

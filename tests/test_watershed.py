@@ -13,8 +13,9 @@ from skimage.feature import peak_local_max
 from watershed_cases import CASES, as_bytes, by_definition, heights, plateaus, seeds, smooth, snake
 
 from gpuseg._backend import limit_threads
-from gpuseg._cpu import _order_keys, _watershed_block
+from gpuseg._cpu import _watershed_block
 from gpuseg._cpu import watershed as engine
+from gpuseg._shared.order_keys import key_type, order_keys
 from gpuseg.segmentation import watershed
 
 
@@ -86,14 +87,12 @@ def test_keys_are_in_the_order_of_values(dtype):
         info = np.iinfo(kind)
         some = [info.min, info.min + 1, 0, 1, 7, info.max - 2, info.max - 1]
     values = np.unique(np.array(some, kind))
-    keys = _order_keys.order_keys(values)
+    keys = order_keys(values)
     assert (np.diff(keys.astype(object)) > 0).all()
-    assert keys.dtype == _order_keys.key_type(kind)
+    assert keys.dtype == key_type(kind)
     assert int(keys.max()) < np.iinfo(keys.dtype).max
     if kind.kind == "f":
-        assert _order_keys.order_keys(np.array([-0.0], kind)) == _order_keys.order_keys(
-            np.array([0.0], kind)
-        )
+        assert order_keys(np.array([-0.0], kind)) == order_keys(np.array([0.0], kind))
 
 
 def test_the_largest_integers_are_not_taken_for_nothing():

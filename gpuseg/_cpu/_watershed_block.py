@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from gpuseg._cpu import _watershed_basins as basins
-from gpuseg._cpu._order_keys import key_type, raw_bits
 from gpuseg._cpu._watershed_merge import OUTSIDE, SEED, Edges, Part
+from gpuseg._shared.order_keys import key_type, raw_bits
 from gpuseg.typing import NumpyArray
 
 Index = tuple[int, ...]

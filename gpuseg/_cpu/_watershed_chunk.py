@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from gpuseg._cpu import _watershed_basins as basins
-from gpuseg._cpu._order_keys import order_keys
 from gpuseg._cpu._watershed_block import Block, Frame
 from gpuseg._cpu._watershed_flats import Flats, flats
+from gpuseg._shared.order_keys import order_keys
 from gpuseg.typing import NumpyArray
 
 Index = tuple[int, ...]
