@@ -9,7 +9,6 @@ import nvrtc
 import pytest
 
 from ci import mutants
-
 from gpuseg._cuda._source import Build, kernels_folder
 
 pytestmark = pytest.mark.skipif(nvrtc.library() is None, reason="no wheel nvidia-cuda-nvrtc")
