@@ -214,6 +214,7 @@ def test_failed_chunks_name_themselves_and_leave_the_others_done(tmp_path):
         run(fragile, array).get()
     assert r"chunk (0, 1) of value.ome.zarr (pixels [0:8, 8:16]): ZeroDivision" in str(caught.value)
     assert "chunk (2, 3)" in str(caught.value)
+    assert "(of array=array <i8 (32, 32)" in str(caught.value)
     (name, folder), failure = run.store.drafts()[0], run.store.failures()
     assert failure[name]["ingredients"]["array"].startswith("array <i8 (32, 32)")
     assert len(list(folder.names("value.ome.zarr/0/c"))) == 14

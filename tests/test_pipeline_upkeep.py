@@ -249,6 +249,16 @@ def test_graph_as_mermaid_and_as_a_picture(study, capsys):
     assert (kinds.count("rect"), kinds.count("line")) == (3, 2)
 
 
+def test_graph_of_what_is_left(study, capsys):
+    main(["run", study((1,))])
+    run = Run("run")
+    for each in run.results("picture"):
+        run.store.withdraw(each.name)
+    capsys.readouterr()
+    assert main(["runs", "graph", "run"]) == 0
+    assert capsys.readouterr().out.count("-->") == 1
+
+
 def test_wait_ends_when_nobody_computes(study, capsys):
     assert main(["runs", "wait", study(), "--idle", "0"]) == 1
     assert "10 results are missing, and nobody computes them" in capsys.readouterr().err

@@ -178,13 +178,19 @@ def _attempt(session: Session, result: Result) -> bool:
     except Fenced:
         return False
     except Exception as error:
-        session.failed[result.name] = f"{type(error).__name__}: {error}"
+        session.failed[result.name] = f"{type(error).__name__}: {error} (of {_inputs(result)})"
         session.cause = session.cause or error
         _note(run, result, error)
         return False
     finally:
         run.claims.release(result.name)
     return True
+
+
+def _inputs(result: Result) -> str:
+    """Arguments, for messages."""
+    texts = ((name, text) for name, text in result.ingredients.items() if name != "version")
+    return ", ".join(f"{name}={text[:40]}" for name, text in texts) or "no arguments"
 
 
 def _note(run: Run, result: Result, error: Exception) -> None:

@@ -110,7 +110,7 @@ def explain(result: Result) -> list[str]:
 
 
 def edges(run: Run, wanted: Sequence[Result] | None) -> dict[str, set[str]]:
-    """Steps, each with those that it needs."""
+    """Steps, each with those that it needs, as far as any of their results are known."""
     found: dict[str, set[str]] = {}
     if wanted is None:
         for name in run.store.names():
@@ -118,7 +118,7 @@ def edges(run: Run, wanted: Sequence[Result] | None) -> dict[str, set[str]]:
             found.setdefault(name.step, set()).update(needs)
     for each in wanted or ():
         found.setdefault(each.name.step, set()).update(need.name.step for need in each.needs)
-    return found
+    return {step: needs & set(found) for step, needs in found.items()}
 
 
 def mermaid(rows: Sequence[Row], needs: dict[str, set[str]]) -> str:
