@@ -14,7 +14,6 @@ from gpuseg.viewer import LayerData
 from gpuseg.viewer._files import SLIDES, is_zarr
 from gpuseg.viewer._values import is_result, is_run
 
-# The table of all objects is made at once where the labels are in memory.
 _POSITIVE = {0: "transparent", 1: "#3c4ec2", 2: "#dddcdc", 3: "#b40426", None: "transparent"}
 
 
@@ -72,13 +71,28 @@ def segment(image: Any, recipe: str) -> LayerData:
     """
     made = recipes.load(recipe)
     data = image.data[0] if image.multiscale else image.data
-    spacing = tuple(np.abs(image.scale)[-made.ndim :].tolist())
+    spacing = _micrometres(image, made.ndim)
     labels = made.segment(data, spacing=spacing)
     options = {**_placed(image), "name": f"{image.name} {made.name}"}
     if isinstance(labels, np.ndarray):
         table = made.measure(labels, data, spacing=spacing)
         options["features"] = {"index": table.pop("label"), **table}
     return labels, options, "labels"
+
+
+def _micrometres(image: Any, axes: int) -> tuple[float, ...] | None:
+    """Pixel size along the last axes; None where the layer has neither scale nor unit.
+
+    A scale without a unit is taken for one in micrometres.
+    """
+    scale, units = np.abs(image.scale)[-axes:], image.units[-axes:]
+    lengths = [str(unit) != "pixel" for unit in units]
+    if not any(lengths) and (scale == 1).all():
+        return None
+    return tuple(
+        float(step * (unit * 1.0).to("micrometer").magnitude if known else step)
+        for step, unit, known in zip(scale, units, lengths, strict=True)
+    )
 
 
 def _placed(image: Any) -> dict[str, Any]:

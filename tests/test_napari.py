@@ -182,6 +182,19 @@ def test_a_recipe(window):
         _napari.segment(sample(window), "nuclei")
 
 
+def test_recipes_in_micrometres_know_the_layers_unit(window):
+    volume = np.stack([blobs((60, 70))] * 12)
+    nanometres = {"scale": (1000, 500, 500), "units": ("nanometer",) * 3}
+    made = [
+        _napari.segment(window.add_image(volume, **options), "cells_3d")
+        for options in (nanometres, {"scale": (1, 0.5, 0.5)})
+    ]
+    np.testing.assert_array_equal(made[0][0], made[1][0])
+    assert recipes.load("cells_3d").unit == "um"
+    with pytest.raises(ValueError, match="pixel size must be known"):
+        _napari.segment(window.add_image(volume), "cells_3d")
+
+
 @pytest.fixture
 def application():
     """A Qt application on no screen."""
