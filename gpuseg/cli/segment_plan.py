@@ -161,7 +161,9 @@ def _brain(options: argparse.Namespace, recipe: Recipe) -> Brain | None:
         return None
     if recipe.ndim != 3:
         raise UsageError(f"--atlas is for recipes of volumes, {recipe.name} is 2-D")
-    if options.structures is None and not (Path(options.atlas) / "structures.json").is_file():
+    marks = ("structures.json", "manifest.json")
+    is_folder = any((Path(options.atlas) / name).is_file() for name in marks)
+    if options.structures is None and not is_folder:
         raise UsageError(f"--atlas {options.atlas!r} is no BrainGlobe atlas: add --structures")
     spacing = _numbers("--atlas-spacing", options.atlas_spacing, 3)
     for path in (options.atlas, options.structures, options.affine):
