@@ -73,35 +73,36 @@ def test_every_level_reads_back(name, rule, tmp_path):
     write_all(pyramid, labels)
     assert pyramid.finish() == tmp_path / name
     levels = stored(tmp_path / name)
-    assert [level.shape for level in levels] == [(1101, 1543), (551, 772), (276, 386)]
-    for level, expected in zip(levels, levels_of(labels, 3, rule), strict=True):
+    shapes = [(1101, 1543), (551, 772), (276, 386), (138, 193)]
+    assert [level.shape for level in levels] == shapes
+    for level, expected in zip(levels, levels_of(labels, 4, rule), strict=True):
         assert level.dtype == np.uint8
         assert (level == expected).all()
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("name", ["a.zarr", "a.tif"])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 700), (2049, 1), (512, 512), (513, 513), (64, 1025)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 700), (2049, 1), (256, 256), (513, 513), (64, 1025)])
 @pytest.mark.parametrize("layout", [{}, {"box": 128, "chunk": 128}, {"box": 384, "chunk": 48}])
 def test_shapes_and_layouts(name, shape, layout, tmp_path):
     labels = picture(shape)
     pyramid = LabelPyramid(tmp_path / name, shape, fingerprint="f", **layout)
     write_all(pyramid, labels)
     levels = stored(pyramid.finish())
-    assert max(levels[-1].shape) <= 512
-    assert all(max(level.shape) > 512 for level in levels[:-1])
+    assert max(levels[-1].shape) <= 256
+    assert all(max(level.shape) > 256 for level in levels[:-1])
     for level, expected in zip(levels, levels_of(labels, len(levels)), strict=True):
         assert (level == expected).all()
 
 
 def test_levels_beyond_a_box(tmp_path):
-    # Five levels, of which a box of 128 holds whole chunks of two.
+    # Six levels, of which a box of 128 holds whole chunks of two.
     labels = picture((300, 5000))
     pyramid = LabelPyramid(tmp_path / "a.zarr", labels.shape, box=128, chunk=64, fingerprint="f")
     write_all(pyramid, labels)
     levels = stored(pyramid.finish())
-    assert [level.within for level in pyramid.levels] == [True, True, False, False, False]
-    for level, expected in zip(levels, levels_of(labels, 5), strict=True):
+    assert [level.within for level in pyramid.levels] == [True, True, False, False, False, False]
+    for level, expected in zip(levels, levels_of(labels, 6), strict=True):
         assert (level == expected).all()
 
 
@@ -141,7 +142,7 @@ def test_ome_zarr_metadata(tmp_path):
 def test_background_takes_no_files(tmp_path):
     pyramid = LabelPyramid(tmp_path / "a.zarr", SHAPE, **SMALL)
     write_all(pyramid, np.zeros(SHAPE, np.uint8))
-    assert len(files_in(pyramid.finish())) == 1 + 3
+    assert len(files_in(pyramid.finish())) == 1 + 4
     assert not any(level.any() for level in stored(tmp_path / "a.zarr"))
 
 
@@ -167,10 +168,10 @@ def test_tiff_tags(tmp_path):
         first, *reduced = tiff.pages
         assert first.photometric == tifffile.PHOTOMETRIC.PALETTE
         assert np.array_equal(first.colormap[:, :4].T, np.multiply(COLOURS, 257))
-        assert (first.subfiletype, [page.subfiletype for page in reduced]) == (0, [1, 1])
+        assert (first.subfiletype, [page.subfiletype for page in reduced]) == (0, [1, 1, 1])
         assert first.tile == (32, 32)
         resolutions = [page.get_resolution("MICROMETER") for page in tiff.pages]
-        assert np.allclose(resolutions, [(4, 2), (2, 1), (1, 0.5)])
+        assert np.allclose(resolutions, [(4, 2), (2, 1), (1, 0.5), (0.5, 0.25)])
 
 
 def test_openslide_opens_the_tiff(tmp_path):
@@ -178,7 +179,7 @@ def test_openslide_opens_the_tiff(tmp_path):
     pyramid = LabelPyramid(tmp_path / "a.tif", SHAPE, mpp=(0.5, 0.25), **SMALL)
     write_all(pyramid, labels)
     with openslide.OpenSlide(pyramid.finish()) as slide:
-        assert slide.level_dimensions == ((1543, 1101), (772, 551), (386, 276))
+        assert slide.level_dimensions == ((1543, 1101), (772, 551), (386, 276), (193, 138))
         assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(0.25)
         assert float(slide.properties["openslide.mpp-y"]) == pytest.approx(0.5)
         for number, expected in enumerate(levels_of(labels, 3)):

@@ -73,7 +73,7 @@ def resumed(destination, labels):
 # is made before the watch begins.
 @pytest.mark.parametrize(
     ("name", "fatal", "done"),
-    [("a.zarr", "1", 0), ("a.zarr", "12", 3), ("a.tif", "17", 5), ("a.tif", "26", 8)],
+    [("a.zarr", "1", 0), ("a.zarr", "16", 3), ("a.tif", "23", 5), ("a.tif", "35", 8)],
 )
 def test_killed_while_writing(name, fatal, done, tmp_path):
     labels = np.maximum(picture(CRASHING, seed=3), 1)

@@ -239,6 +239,35 @@ ASAP = """<?xml version="1.0"?>
 </ASAP_Annotations>"""
 
 
+def test_points_and_lines_among_regions_are_left_out_with_a_warning(tmp_path):
+    def feature(kind, coordinates):
+        geometry = {"type": kind, "coordinates": coordinates}
+        return {"type": "Feature", "properties": {}, "geometry": geometry}
+
+    features = [
+        feature("Point", [1, 2]),
+        feature("Polygon", [SQUARE]),
+        feature("LineString", SQUARE),
+        feature("MultiPoint", SQUARE),
+        feature("Point", [3, 4]),
+    ]
+    message = (
+        "4 of 5 annotations have no area and are left out: 2 Point, 1 LineString, 1 MultiPoint"
+    )
+    for document in ({"type": "FeatureCollection", "features": features}, features):
+        path = tmp_path / "a.geojson"
+        path.write_text(json.dumps(document))
+        with pytest.warns(UserWarning, match=message):
+            assert len(as_regions(path, **SLIDE)) == 1
+    circle = {"type": "circle", "center": [50, 60, 0], "radius": 10}
+    elements = [{"type": "point", "center": [1, 2, 0]}, circle]
+    with pytest.warns(UserWarning, match="1 of 2 annotations .*: 1 point"):
+        assert len(as_regions({"elements": elements}, **SLIDE)) == 1
+    (tmp_path / "a.xml").write_text(ASAP.replace('Type="Spline"', 'Type="Dot"'))
+    with pytest.warns(UserWarning, match="1 of 2 annotations .*: 1 Dot"):
+        assert len(as_regions(tmp_path / "a.xml", **SLIDE)) == 1
+
+
 def test_asap(tmp_path):
     path = tmp_path / "a.xml"
     path.write_text(ASAP)
@@ -353,7 +382,10 @@ def test_errors_name_the_feature():
         "properties": {"name": "dot"},
         "geometry": {"type": "Point", "coordinates": [1, 2]},
     }
-    with pytest.raises(ValueError, match="feature 2: 'dot': a region needs an area"):
+    with pytest.raises(ValueError, match="feature 1: 'dot': a region needs an area"):
+        as_regions({"type": "FeatureCollection", "features": features[1:2]}, **SLIDE)
+    features[1]["geometry"] = {"type": "Polygon"}
+    with pytest.raises(ValueError, match="feature 2: 'dot': a Polygon needs a list"):
         as_regions({"type": "FeatureCollection", "features": features}, **SLIDE)
     outside = [Region("a", None, (np.array([(0, 0), (9, 0), (0, 9)]) + 5000.0,))]
     with pytest.raises(ValueError, match=r"region 1 \('a'\) lies outside"):
@@ -379,7 +411,10 @@ def test_units_the_slide_cannot_convert():
         ('{"type": "Feat', "expected GeoJSON, HistomicsUI JSON or ASAP XML"),
         ("<ASAP_Annotations>", "expected GeoJSON, HistomicsUI JSON or ASAP XML"),
         ("<annotation><object/></annotation>", "expected ASAP_Annotations .*got <annotation>"),
-        (ASAP.replace('Type="Spline"', 'Type="Dot"'), "'Annotation 0': .* area .*got 'Dot'"),
+        (
+            ASAP.replace('Type="Spline"', 'Type="Dot"').replace('Type="Polygon"', 'Type="Dot"'),
+            "annotation 1: .* area .*got 'Dot'",
+        ),
         (ASAP.replace('X="8"', 'X="eight"'), "expected Coordinate Order, X, Y"),
         ('{"type": "FeatureCollection", "features": []}', "holds no regions"),
         (b"\x89PNG\r\n\x1a\n", "expected GeoJSON"),

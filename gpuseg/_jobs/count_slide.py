@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ import numpy as np
 from gpuseg._jobs.count_box import Job, Part, shifted
 from gpuseg._shared.hsi import WORDS, Output, Parameters, Rule, Tally, rule_for
 from gpuseg.cluster import Cluster, Threads, connect
+from gpuseg.io._lock import locked
 from gpuseg.io.label_pyramid import Box, LabelPyramid
 from gpuseg.io.regions import Region, as_regions
-from gpuseg.io.slides import OnError, Slide, open_slide
+from gpuseg.io.slides import OnError, Slide, SlideError, open_slide
 from gpuseg.typing import NumpyArray
 
 Progress = Callable[[int, int, int, int], object]
@@ -112,7 +114,9 @@ def count(
         pyramid = None
         if labels is not None:
             made_from = _made_from(slide, rule, wanted, on_error)
+            stack.enter_context(locked(Path(os.path.abspath(labels))))
             pyramid = _pyramid(labels, slide, window, made_from, label_options)
+            stack.push(partial(_discard, pyramid))
         job = Job(slide, rule, packed, pyramid, window[:2], label_image, on_error, cluster.on_gpu)
         words = np.zeros((len(wanted or ()) + 1, WORDS), np.int64)
         resumed = 0
@@ -128,6 +132,12 @@ def count(
         outputs = _outputs(words, rule, slide)
         answers = tuple(zip(wanted or (), outputs, strict=False))
         return SlideCount(outputs[-1], answers, finished, image, window[:2], resumed)
+
+
+def _discard(pyramid: LabelPyramid, kind: type[BaseException] | None, *_: Any) -> None:
+    """Remove the boxes of a run that would fail again: the slide or its values are at fault."""
+    if kind is not None and issubclass(kind, SlideError | ValueError):
+        pyramid.discard()
 
 
 def _outputs(words: NumpyArray, rule: Rule, slide: Slide) -> list[Output]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from gpuseg.cli._parser import EXPECTED, Parser, UsageError
@@ -50,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in arguments if not word.startswith("-")), None)
     name = f"gpuseg {command}" if command in _COMMANDS else "gpuseg"
+    formatted = warnings.formatwarning
+    # What a library would have a programmer know, as a user reads it: without file and line.
+    warnings.formatwarning = lambda message, *_, **__: f"{name}: warning: {message}\n"
     try:
         code = _run(arguments, command)
         sys.stdout.flush()
@@ -67,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except EXPECTED as error:
         return _say(f"{name}: error: {error}", 1)
+    finally:
+        warnings.formatwarning = formatted
 
 
 def _say(message: str, code: int) -> int:

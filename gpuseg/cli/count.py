@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 
 from gpuseg.cli import options as shared
 from gpuseg.cli.batch import Batch
-from gpuseg.cli.plan import make_plan
+from gpuseg.cli.plan import Plan, make_plan
 from gpuseg.cli.progress import Progress
+from gpuseg.io._lock import locked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Count what isn't counted yet; 1 if a slide failed, 130 if stopped by Ctrl-C."""
     work = make_plan(options)
+    with nullcontext() if work.table is None else locked(work.table):
+        return _counted(work, options)
+
+
+def _counted(work: Plan, options: argparse.Namespace) -> int:
     batch = Batch(work, quiet=options.quiet)
     show_progress = options.progress and not options.quiet
     with Progress(len(work.tasks), show=show_progress) as progress:

@@ -6,7 +6,9 @@ import gzip
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -27,6 +29,14 @@ GEOJSON_TYPES = (
     "LineString",
     "MultiLineString",
 )
+
+
+class NoArea(ValueError):
+    """An annotation is no region: a point, a line or the like."""
+
+    def __init__(self, kind: object, message: str) -> None:
+        super().__init__(message)
+        self.kind = str(kind)
 
 
 class Outline(NamedTuple):
@@ -68,14 +78,43 @@ def read(path: str | os.PathLike[str]) -> list[Outline]:
 
 
 def parse_json(document: Any) -> list[Outline]:
-    """Outlines of a GeoJSON object, of a list of such, or of a HistomicsUI annotation."""
+    """Outlines of a GeoJSON object, of a list of such, or of a HistomicsUI annotation.
+
+    Points and lines among regions are left out with a warning; nothing but those is an error.
+    """
     if isinstance(document, list):
-        return [outline for item in document for outline in parse_json(item)]
+        return _regions_among("object", document, parse_json)
     if not isinstance(document, Mapping):
         raise ValueError(f"expected a GeoJSON object, got {_shown(document)}")
     if is_histomicsui(document):
-        return list(_histomicsui(document))
-    return list(_geojson(document))
+        elements = document.get("annotation", document)
+        return _regions_among("element", elements.get("elements", [elements]), _histomicsui)
+    return _geojson(document)
+
+
+def _regions_among(
+    noun: str, items: Sequence[Any], parse: Callable[[Any], list[Outline]]
+) -> list[Outline]:
+    outlines: list[Outline] = []
+    left: list[tuple[int, NoArea]] = []
+    for number, item in enumerate(items, 1):
+        try:
+            outlines += parse(item)
+        except NoArea as error:
+            left.append((number, error))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{noun} {number}: {error}") from error
+    if left and not outlines:
+        number, first = left[0]
+        raise NoArea(first.kind, f"{noun} {number}: {first}") from first
+    if left:
+        kinds = Counter(error.kind for _, error in left)
+        counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        warnings.warn(
+            f"{len(left)} of {len(items)} annotations have no area and are left out: {counted}",
+            stacklevel=2,
+        )
+    return outlines
 
 
 def is_geojson(document: Mapping[str, Any]) -> bool:
@@ -92,18 +131,14 @@ def is_histomicsui(document: Mapping[str, Any]) -> bool:
     )
 
 
-def _geojson(document: Mapping[str, Any]) -> Iterator[Outline]:
+def _geojson(document: Mapping[str, Any]) -> list[Outline]:
     kind = document.get("type")
     if kind == "FeatureCollection":
         features = document.get("features")
         if not isinstance(features, list):
             raise ValueError(f"a FeatureCollection needs a list of features, got {features!r}")
-        for number, feature in enumerate(features, 1):
-            try:
-                yield from _geojson(feature)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise ValueError(f"feature {number}: {error}") from error
-    elif kind == "Feature":
+        return _regions_among("feature", features, _geojson)
+    if kind == "Feature":
         properties = document.get("properties") or {}
         name = properties.get("name")
         geometry = document.get("geometry")
@@ -116,11 +151,12 @@ def _geojson(document: Mapping[str, Any]) -> Iterator[Outline]:
             )
         try:
             rings = _geometry(geometry)
+        except NoArea as error:
+            raise NoArea(error.kind, f"{_called(name)}{error}") from error
         except ValueError as error:
             raise ValueError(f"{_called(name)}{error}") from error
-        yield Outline(_text(name), _text(classification), rings)
-    else:
-        yield Outline(None, None, _geometry(document))
+        return [Outline(_text(name), _text(classification), rings)]
+    return [Outline(None, None, _geometry(document))]
 
 
 def _geometry(geometry: Mapping[str, Any]) -> list[Ring]:
@@ -129,9 +165,10 @@ def _geometry(geometry: Mapping[str, Any]) -> list[Ring]:
     if kind == "GeometryCollection":
         return [ring for part in geometry["geometries"] for ring in _geometry(part)]
     if kind not in ("Polygon", "MultiPolygon"):
-        raise ValueError(
+        message = (
             f"a region needs an area (Polygon, MultiPolygon or a collection of them), got {kind!r}"
         )
+        raise NoArea(kind, message) if kind in GEOJSON_TYPES else ValueError(message)
     coordinates = geometry.get("coordinates")
     if not isinstance(coordinates, Sequence):
         raise ValueError(f"a {kind} needs a list of coordinates, got {_shown(coordinates)}")
@@ -161,22 +198,16 @@ def ellipse(x: float, y: float, rx: float, ry: float, rotation: float = 0) -> Ri
     return np.stack([x + across * cosine - down * sine, y + across * sine + down * cosine], axis=1)
 
 
-def _histomicsui(document: Mapping[str, Any]) -> Iterator[Outline]:
-    document = document.get("annotation", document)
-    for number, element in enumerate(document.get("elements", [document]), 1):
-        kind = element.get("type")
-        name = (element.get("label") or {}).get("value")
-        if kind not in _HISTOMICSUI_SHAPES or (
-            kind == "polyline" and not element.get("closed", False)
-        ):
-            raise ValueError(
-                f"element {number}: {_called(name)}a region needs an area, got {kind!r}"
-            )
-        try:
-            rings = _HISTOMICSUI_SHAPES[kind](element)
-        except KeyError as error:
-            raise ValueError(f"element {number}: {_called(name)}{kind} lacks {error}") from error
-        yield Outline(_text(name), _text(element.get("group")), rings)
+def _histomicsui(element: Mapping[str, Any]) -> list[Outline]:
+    kind = element.get("type")
+    name = (element.get("label") or {}).get("value")
+    if kind not in _HISTOMICSUI_SHAPES or (kind == "polyline" and not element.get("closed", False)):
+        raise NoArea(kind, f"{_called(name)}a region needs an area, got {kind!r}")
+    try:
+        rings = _HISTOMICSUI_SHAPES[kind](element)
+    except KeyError as error:
+        raise ValueError(f"{_called(name)}{kind} lacks {error}") from error
+    return [Outline(_text(name), _text(element.get("group")), rings)]
 
 
 def _polyline(element: Mapping[str, Any]) -> list[Ring]:
@@ -215,14 +246,15 @@ def parse_asap(data: bytes) -> list[Outline]:
     annotations = root.findall("./Annotations/Annotation")
     if root.tag not in ("ASAP_Annotations", "Annotations") or not annotations:
         raise ValueError(f"expected ASAP_Annotations with Annotation elements, got <{root.tag}>")
-    return [_asap(annotation) for annotation in annotations]
+    return _regions_among("annotation", annotations, _asap)
 
 
-def _asap(annotation: ElementTree.Element) -> Outline:
+def _asap(annotation: ElementTree.Element) -> list[Outline]:
     name, kind = annotation.get("Name"), annotation.get("Type")
     if kind not in ("Polygon", "Spline", "Rectangle"):
-        raise ValueError(
-            f"{_called(name)}a region needs an area (Polygon, Spline, Rectangle), got {kind!r}"
+        raise NoArea(
+            kind,
+            f"{_called(name)}a region needs an area (Polygon, Spline, Rectangle), got {kind!r}",
         )
     points: list[tuple[int, float, float]] = []
     for point in annotation.findall("./Coordinates/Coordinate"):
@@ -235,7 +267,7 @@ def _asap(annotation: ElementTree.Element) -> Outline:
             ) from error
     group = annotation.get("PartOfGroup")
     ring = as_ring([(x, y) for _, x, y in sorted(points)])
-    return Outline(_text(name), None if group == "None" else _text(group), [ring])
+    return [Outline(_text(name), None if group == "None" else _text(group), [ring])]
 
 
 def _called(name: object) -> str:

@@ -28,7 +28,7 @@ Box = tuple[int, int, int, int]
 COLOURS: Colormap = ((255, 255, 255), (60, 78, 194), (221, 220, 220), (180, 4, 38))
 NAMES = ("negative", "weak", "plain", "strong")
 # The coarsest level fits into this square.
-_SMALLEST = 512
+_SMALLEST = 256
 
 
 class LabelPyramid:
@@ -251,6 +251,10 @@ class LabelPyramid:
             self._publish(image)
         return self.destination
 
+    def discard(self) -> None:
+        """Remove what was written so far; the image's name stays as it is."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+
     def _coarsen(self) -> None:
         from gpuseg._cpu.downsample import halve
 
@@ -287,7 +291,7 @@ class LabelPyramid:
             "chunk": self.chunk,
             "format": self.format,
             "downsampling": self.downsampling,
-            "layout": 1,
+            "layout": 2,
         }
 
     def _intact(self) -> Iterator[tuple[Box, dict[str, Any]]]:
