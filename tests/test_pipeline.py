@@ -8,6 +8,8 @@ import functools
 import json
 import math
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import NamedTuple
@@ -280,6 +282,25 @@ def test_two_versions_of_a_step_in_one_run(tmp_path):
         run["f"]
     assert run[first.name.path].get() == 3
     assert {each.get() for each in run.results("made.f")} == {3, 4}
+
+
+def test_keys_are_the_same_in_every_process(tmp_path):
+    text = (
+        "from gpuseg.pipeline import Run, step\n"
+        "KNOWN = frozenset({'otsu', 'li', 'yen', 'mean'})\n"
+        "def f(x, names):\n    return x in KNOWN, names\n"
+        "if __name__ == '__main__':\n"
+        "    print(Run('/nowhere')(f, 1, {'p', 'q', 'r', 'otsu', 'li'}).key)\n"
+    )
+    (tmp_path / "keys.py").write_text(text)
+    keys = set()
+    for seed in "12":
+        command = [sys.executable, str(tmp_path / "keys.py")]
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        keys.add(subprocess.run(command, env=environment, check=True, stdout=-1).stdout)
+    module = script(tmp_path, text, "keys")
+    keys.add(f"{Run('/nowhere')(module.f, 1, set('pqr') | {'otsu', 'li'}).key}\n".encode())
+    assert len(keys) == 1
 
 
 def test_captured_values_count(tmp_path):

@@ -53,7 +53,7 @@ class LocalFolder:
 
     @staticmethod
     def write_plainly(path: str, data: bytes) -> None:
-        # Half of what `open` takes, twice in each result.
+        # Half of what `open` takes.
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             rest = memoryview(data)

@@ -75,29 +75,29 @@ def _parts(function: FunctionType, seen: set[int]) -> Iterator[str]:
         inner = getattr(value, "function", value) if hasattr(value, "__gpuseg_step__") else value
         inner = inspect.unwrap(inner) if callable(inner) else inner
         if isinstance(inner, type) and inner.__module__ == function.__module__:
-            yield from _class_parts(inner, code.co_filename, seen)
+            yield from _class_parts(inner, function, seen)
         elif isinstance(inner, FunctionType):
             if inner.__code__.co_filename == code.co_filename:
                 yield from _parts(inner, seen)
             elif name in captured:
                 yield f"{name} = {name_of(inner)}"
-        elif _plain(value):
-            yield f"{name} = {value!r}"
-        elif name in captured:
-            yield f"{name} = {_captured(function, name, value)}"
+        elif _plain(value) or name in captured:
+            yield f"{name} = {_written(function, name, value)}"
 
 
-def _class_parts(kind: type, file: str, seen: set[int]) -> Iterator[str]:
+def _class_parts(kind: type, function: FunctionType, seen: set[int]) -> Iterator[str]:
     """Texts of a class by its functions: of scripts the source of a class itself is not found."""
+    file = function.__code__.co_filename
     for name, value in vars(kind).items():
         inner = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
         if isinstance(inner, FunctionType) and inner.__code__.co_filename == file:
             yield from _parts(inner, seen)
         elif _plain(value) and not name.startswith("__"):
-            yield f"{kind.__qualname__}.{name} = {value!r}"
+            yield f"{kind.__qualname__}.{name} = {_written(function, name, value)}"
 
 
-def _captured(function: FunctionType, name: str, value: Any) -> str:
+def _written(function: FunctionType, name: str, value: Any) -> str:
+    """A value as it is in keys: the same in all processes, which `repr` of a set is not."""
     from gpuseg.pipeline._keys import line
 
     try:
