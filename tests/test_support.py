@@ -84,6 +84,8 @@ def _call(module: str, name: str) -> Callable[[Callable[[np.ndarray], Any]], Any
         image = GREY > 90
     elif name == "remove_small_objects":
         image = LABELS
+    if name == "split_touching":
+        image = LABELS > 0
     if name == "watershed":
         markers = np.where(LABELS > 2, 1, LABELS)
         return lambda wrap: function(wrap(np.resize(GREY, LABELS.shape)), wrap(markers))

@@ -7,12 +7,13 @@ and cut off with the halo. Only `wrap` needs the other end of the image, and get
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import dask.array as da
 from dask.array.overlap import ensure_minimum_chunksize
 
 from gpuseg._backend import implementation, limit_threads
+from gpuseg._dask._halo import map_surrounded
 from gpuseg._shared.window import Window
 from gpuseg.typing import Array
 
@@ -36,23 +37,14 @@ def apply(image: Array, window: Window) -> Array:
             for axis, (sizes, reach) in enumerate(zip(image.chunks, window.reach, strict=True))
         )
     )
-    options: dict[str, Any] = {
-        "window": window,
-        "dtype": window.dtype,
-        "meta": image._meta.astype(window.dtype),
-    }
-    depth = {
-        axis: reach if cut.numblocks[axis] > 1 else 0 for axis, reach in enumerate(window.reach)
-    }
-    if not any(depth.values()):
-        return cut.map_blocks(_block, **options).rechunk(image.chunks)
-    around = {
-        axis: "periodic" if window.mode == "wrap" and wide else "none"
-        for axis, wide in depth.items()
-    }
-    return da.map_overlap(
-        _block, cut, depth=depth, boundary=around, allow_rechunk=False, **options
-    ).rechunk(image.chunks)
+    function = partial(_block, window=window)
+    reach = tuple(wide if cut.numblocks[axis] > 1 else 0 for axis, wide in enumerate(window.reach))
+    if any(reach):
+        found = map_surrounded(function, cut, reach, window.mode == "wrap", window.dtype)
+    else:
+        meta = image._meta.astype(window.dtype)
+        found = cut.map_blocks(function, dtype=window.dtype, meta=meta)
+    return found.rechunk(image.chunks)
 
 
 def _chunks(sizes: tuple[int, ...], reach: int, whole: bool) -> tuple[int, ...]:
