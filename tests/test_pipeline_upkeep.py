@@ -160,6 +160,19 @@ def test_cleanup_lists_first_and_removes_when_told(study, capsys):
     assert ", 0 computed" in capsys.readouterr().err
 
 
+def test_cleanup_keeps_what_other_scripts_want(study, capsys):
+    main(["run", study((1, 2))])
+    shutil.copy(study((2,)), "other.py")
+    text = Path("other.py").read_text().replace("run = ", "picture.name = 'study.picture'\nrun = ")
+    Path("other.py").write_text(text.replace("seed in (0, 1)", "seed in (0,)"))
+    capsys.readouterr()
+    assert main(["runs", "cleanup", study((1,)), "--yes"]) == 0
+    assert len(Run("run").results()) == 6
+    main(["run", "other.py"])
+    assert main(["runs", "cleanup", study((1,)), "other.py", "--yes"]) == 0
+    assert len(Run("run").results()) == 6 + 2
+
+
 def test_an_interrupted_cleanup_leaves_whole_results_only(study, monkeypatch):
     main(["run", study((1, 2))])
     found = read_script(study((2,))).runs[0]
@@ -290,8 +303,9 @@ def test_wait_ends_with_a_failure(study):
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        (["runs", "explain", "run"], "explain needs the name of a STEP"),
-        (["runs", "status", "run", "mean"], "status takes no STEP, got 'mean'"),
+        (["runs", "explain", "run"], r"explain needs the name of one STEP, got \[\]"),
+        (["runs", "status", "run", "mean"], "status takes one TARGET, got 'mean' as well"),
+        (["runs", "cleanup", "study.py", "run"], r"cleanup needs the script \(.py\), got 'run'"),
         (["runs", "wait", "run"], r"wait needs the script \(.py\), got 'run'"),
         (["runs", "status", "nowhere"], "'nowhere' is neither a script"),
         (["runs", "stat", "run"], "unknown choice 'stat'; did you mean status"),

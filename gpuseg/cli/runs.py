@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gpuseg.cli._parser import UsageError
 
 if TYPE_CHECKING:
+    from gpuseg.pipeline._folders import Folder
     from gpuseg.pipeline._results import Result
     from gpuseg.pipeline.run import Run
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.usage = "gpuseg runs ACTION TARGET [STEP] [options]"
+    parser.usage = "gpuseg runs ACTION TARGET [STEP | more scripts] [options]"
     parser.description = """\
 TARGET is a folder or URL of a run, or a script, which is read for what it wants up to the first
 value that isn't there; nothing is computed.
@@ -28,13 +29,14 @@ value that isn't there; nothing is computed.
   status      steps: results done, running, interrupted, failed, waiting; sizes and times
   explain     which ingredient of a key changed, for the missing results of STEP (script)
   invalidate  remove the results of STEP and all that depends on them
-  cleanup     list what the script doesn't refer to any more; --yes removes it
+  cleanup     list what no script of the run refers to any more (name all that there are);
+              --yes removes it
   verify      compare every file with its checksum; --repair drops what is damaged
   wait        until all that the script wants is there; exit code 1 if it won't be
   graph       the steps, as Mermaid or SVG"""
     parser.add_argument("action", metavar="ACTION", choices=sorted(_ACTIONS))
     parser.add_argument("target", metavar="TARGET")
-    parser.add_argument("step", metavar="STEP", nargs="?")
+    parser.add_argument("rest", metavar="STEP", nargs="*")
     parser.add_argument("--yes", action="store_true", help="cleanup: remove it")
     parser.add_argument("--repair", action="store_true", help="verify: drop what is damaged")
     parser.add_argument("--json", action="store_true", help="status: as JSON")
@@ -51,20 +53,24 @@ value that isn't there; nothing is computed.
 def run(options: argparse.Namespace) -> int:
     """Do what is asked."""
     needs_step = options.action in ("explain", "invalidate")
-    if needs_step != (options.step is not None):
-        wants = "needs the name of a STEP" if needs_step else f"takes no STEP, got {options.step!r}"
-        raise UsageError(f"{options.action} {wants}")
+    if needs_step and len(options.rest) != 1:
+        raise UsageError(f"{options.action} needs the name of one STEP, got {options.rest}")
+    if options.rest and not needs_step and options.action != "cleanup":
+        raise UsageError(f"{options.action} takes one TARGET, got {options.rest[0]!r} as well")
     return _ACTIONS[options.action](options)
 
 
-def _targets(options: argparse.Namespace, script_only: bool = False) -> list[Target]:
+def _targets(
+    options: argparse.Namespace, script_only: bool = False, target: str | None = None
+) -> list[Target]:
     from gpuseg.pipeline._scripts import read_script
     from gpuseg.pipeline.run import Run
 
-    if options.target.endswith(".py"):
-        script = read_script(options.target)
+    target = options.target if target is None else target
+    if target.endswith(".py"):
+        script = read_script(target)
         if not script.runs:
-            raise UsageError(f"{options.target!r} makes no gpuseg.pipeline.Run")
+            raise UsageError(f"{target!r} makes no gpuseg.pipeline.Run")
         if script.stopped is not None:
             text = f"the script goes on when {script.stopped} is there; read up to that"
             if options.action == "cleanup":
@@ -72,10 +78,10 @@ def _targets(options: argparse.Namespace, script_only: bool = False) -> list[Tar
             print(f"gpuseg runs: {text}", file=sys.stderr)
         return [(each, list(each.declared.values())) for each in script.runs]
     if script_only:
-        raise UsageError(f"{options.action} needs the script (.py), got {options.target!r}")
-    if "://" not in options.target and not os.path.isdir(options.target):
-        raise UsageError(f"{options.target!r} is neither a script (.py) nor the folder of a run")
-    return [(Run(options.target), None)]
+        raise UsageError(f"{options.action} needs the script (.py), got {target!r}")
+    if "://" not in target and not os.path.isdir(target):
+        raise UsageError(f"{target!r} is neither a script (.py) nor the folder of a run")
+    return [(Run(target), None)]
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -96,10 +102,10 @@ def _explain(options: argparse.Namespace) -> int:
         each
         for _, wanted in _targets(options, script_only=True)
         for each in wanted or ()
-        if options.step in (each.name.step, each.name.step.rpartition(".")[2])
+        if options.rest[0] in (each.name.step, each.name.step.rpartition(".")[2])
     ]
     if not found:
-        raise UsageError(f"{options.target!r} wants nothing of a step {options.step!r}")
+        raise UsageError(f"{options.target!r} wants nothing of a step {options.rest[0]!r}")
     for each in found:
         first, *rest = explain(each)
         print("\n".join([first, *(f"  {line}" for line in rest)]))
@@ -111,7 +117,7 @@ def _invalidate(options: argparse.Namespace) -> int:
 
     for each, _ in _targets(options):
         try:
-            gone = invalidate(each, options.step)
+            gone = invalidate(each, options.rest[0])
         except KeyError as error:
             raise UsageError(str(error.args[0])) from None
         print("\n".join(name.path for name in gone))
@@ -121,9 +127,13 @@ def _invalidate(options: argparse.Namespace) -> int:
 def _cleanup(options: argparse.Namespace) -> int:
     from gpuseg.pipeline._upkeep import cleanup, unwanted
 
+    runs: dict[Folder, tuple[Run, list[Result]]] = {}
+    for script in (options.target, *options.rest):
+        for each, wanted in _targets(options, script_only=True, target=script):
+            runs.setdefault(each.store.root, (each, []))[1].extend(wanted or ())
     total = 0
-    for each, wanted in _targets(options, script_only=True):
-        for name, size in (cleanup if options.yes else unwanted)(each, wanted or ()):
+    for each, wanted in runs.values():
+        for name, size in (cleanup if options.yes else unwanted)(each, wanted):
             print(f"{size:>14,}  {name.path}")
             total += size
     done = "removed" if options.yes else "not referred to; --yes removes it"
