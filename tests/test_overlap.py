@@ -92,6 +92,12 @@ def test_negative_labels(dtype, container):
         compare.compare_labels(container(true), container(np.ones((6, 8), np.uint16)))
 
 
+def test_rows_longer_than_a_band(monkeypatch):
+    monkeypatch.setattr(cpu, "_BAND_MOST", 50)
+    true, test = blocks((9, 120)), blocks((9, 120), 1)
+    assert rows(cpu.overlap(true, test)) == by_scipy(true, test)
+
+
 def test_threads_and_strips_change_nothing(monkeypatch):
     monkeypatch.setattr(cpu, "_STRIP", 300)
     monkeypatch.setattr(cpu, "_BAND", 128)

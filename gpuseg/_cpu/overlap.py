@@ -19,8 +19,9 @@ from gpuseg._shared.overlap import Overlap, check_not_negative, merge
 from gpuseg.typing import NumpyArray
 
 # Runs of a band are noted before they are counted: small enough to stay in the second cache, and
-# at least so many rows that the first one, which has none above it, does not matter.
-_BAND, _BAND_ROWS = 1 << 15, 16
+# at least so many rows that the first one, which has none above it, does not matter. A run takes
+# up to 32 bytes a pixel.
+_BAND, _BAND_ROWS, _BAND_MOST = 1 << 15, 16, 1 << 21
 # Fewer pixels a thread than this cost more to hand out than to count.
 _STRIP = 1 << 18
 _FIRST_SLOTS = 1 << 12  # of the hash table
@@ -62,7 +63,7 @@ def _flat(labels: NumpyArray) -> NumpyArray:
 
 def _strip(true: NumpyArray, test: NumpyArray, width: int, bits: int) -> Overlap:
     """Unsorted table of a strip of rows of `width` pixels."""
-    band = max(1, min(true.size, max(_BAND, _BAND_ROWS * width)))
+    band = max(1, min(true.size, max(_BAND, _BAND_ROWS * width), _BAND_MOST))
     starts, labels = np.empty(band + 1, np.int64), np.empty((band + 1, 2), np.uint64)
     owner = np.empty(band + 1, np.int64)
     slots, pairs = np.full(_FIRST_SLOTS, -1), np.empty((_FIRST_SLOTS // 2, 3), np.uint64)
