@@ -90,6 +90,24 @@ def test_one_owner_at_a_time(claims):
     assert not first.claim(NAME)
 
 
+@pytest.mark.parametrize("error", [NotImplementedError, FileExistsError])
+def test_leases_on_stores_without_conditional_writes(error, tmp_path, monkeypatch):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    pipe = MemoryFileSystem.pipe_file
+
+    def without(self, path, value, mode="overwrite", **named):
+        if mode == "create":
+            raise error(path)
+        pipe(self, path, value, **named)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", without)
+    folder = RemoteFolder(f"memory://{tmp_path.name}")
+    owner, other = quick(folder, patience=60), quick(folder, patience=60)
+    assert owner.claim(NAME) == (error is NotImplementedError)
+    assert not other.claim(NAME)
+
+
 def test_threads_do_not_share_a_claim(claims):
     owner, got = claims(), []
     threads = [threading.Thread(target=lambda: got.append(owner.claim(NAME))) for _ in range(8)]

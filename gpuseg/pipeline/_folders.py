@@ -154,11 +154,16 @@ class RemoteFolder:
     def create(self, name: str, data: bytes) -> bool:
         """Write an object unless there is one; says whether that was so."""
         filesystem, path = self._at(name)
+        # Some stores know no condition, and some versions of their packages forget it.
+        if self.exists(name):
+            return False
         self._parents(filesystem, path)
         try:
             filesystem.pipe_file(path, data, mode="create")
         except FileExistsError:
             return False
+        except NotImplementedError:
+            filesystem.pipe_file(path, data)
         return True
 
     def exists(self, name: str) -> bool:
