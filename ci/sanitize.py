@@ -35,3 +35,7 @@ for device, host in zip(
     assert (device.get() == host).all()
 grown = segmentation.expand_labels(labels, 3)
 assert (grown.get() == segmentation.expand_labels(expected, 3)).all()
+
+markers = (mask & (rng.random(mask.shape) < 0.05)) * np.arange(1, mask.size + 1).reshape(mask.shape)
+flooded = segmentation.watershed(on_device[..., 0], cupy.asarray(markers))
+assert (flooded.get() == segmentation.watershed(image[..., 0], markers)).all()

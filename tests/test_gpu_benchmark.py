@@ -118,6 +118,7 @@ def test_all_parts_run_and_write_a_page(benchmark, tmp_path):
         "label 3-D",
         "distance_transform_edt",
         "expand_labels",
+        "watershed",
         "regionprops_table",
     }
     page = (tmp_path / "gpu-emulated-gpu.md").read_text()
@@ -130,7 +131,7 @@ def test_a_part_that_fails_does_not_lose_the_others(benchmark, tmp_path, monkeyp
         raise MemoryError("no room")
 
     monkeypatch.setattr(benchmark, "label_rows", broken)
-    for name in ("hsi_rows", "edt_rows", "region_rows"):
+    for name in ("hsi_rows", "edt_rows", "watershed_rows", "region_rows"):
         monkeypatch.setattr(benchmark, name, lambda bandwidth, side: [])
     assert benchmark.main(32) == 1
     page = (tmp_path / "gpu-emulated-gpu.md").read_text()
