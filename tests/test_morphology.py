@@ -14,7 +14,7 @@ from scipy import ndimage
 from skimage import morphology as skimage_morphology
 
 from conftest import to_numpy
-from gpuseg import morphology
+from gpuseg import filters, morphology
 from gpuseg._cpu import morphology as eager
 from gpuseg._cpu import windows
 from gpuseg._shared.footprints import scipy_step
@@ -84,6 +84,21 @@ def test_values_outside_that_the_type_cannot_hold(cval):
         expected = theirs(name, image, mode="constant", cval=cval)
         found = getattr(morphology, name)(image, mode="constant", cval=cval)
         np.testing.assert_array_equal(found, expected)
+
+
+def test_other_byte_orders(container):
+    """As TIFF files have them; results are in this machine's."""
+    image = np.random.default_rng(0).integers(0, 60_000, (15, 16)).astype(">u2")
+    for name in ("opening", "white_tophat"):
+        found = to_numpy(getattr(morphology, name)(container(image)))
+        np.testing.assert_array_equal(found, theirs(name, image.astype("u2")), strict=True)
+    found = to_numpy(filters.median(container(image)))
+    np.testing.assert_array_equal(found, ndimage.median_filter(image, 3, mode="nearest"))
+    assert found.dtype == np.uint16
+    for smooth in (filters.gaussian, filters.sobel, filters.threshold_local):
+        np.testing.assert_array_equal(
+            to_numpy(smooth(container(image))), smooth(image.astype("u2")), strict=True
+        )
 
 
 def test_integers_of_64_bits_are_not_rounded(container):

@@ -12,6 +12,7 @@ from gpuseg._cpu import _mask_words as mask_words
 from gpuseg._cpu._extremes import extremes
 from gpuseg._cpu._lines import PAD
 from gpuseg._shared.footprints import Step, border
+from gpuseg._shared.window import native
 from gpuseg.typing import NumpyArray
 
 
@@ -37,6 +38,7 @@ def grey(
 
     Then what they took away ("white") or added ("black"), if `tophat` says so.
     """
+    image = image.astype(native(image.dtype), copy=False)
     found = image
     one = _masks if image.dtype == bool else _extremes
     for step in steps:

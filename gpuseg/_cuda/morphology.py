@@ -27,12 +27,14 @@ def grey(image: Array, *, steps: Sequence[Step], mode: str, cval: float, tophat:
     """Steps on grey values or on a mask, and what they took away or added, see `_cpu`."""
     from cupyx.scipy import ndimage
 
-    found = image
+    # Masks as bytes: the device's filters of ranks take no bool.
+    found = image.astype("u1") if image.dtype == bool else image
     for step in steps:
         outside, value = border(step, mode, cval, image.dtype)
         extreme = ndimage.maximum_filter if step.grow else ndimage.minimum_filter
         footprint = cupy.asarray(step.footprint)
         found = extreme(found, footprint=footprint, mode=outside, cval=value)
+    found = found.astype(image.dtype, copy=False)
     if not tophat:
         return found
     if image.dtype == bool:

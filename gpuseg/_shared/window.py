@@ -58,6 +58,11 @@ def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32 if dtype in (np.float16, np.float32) else np.float64)
 
 
+def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type in this machine's byte order, in which every result is."""
+    return dtype.newbyteorder("=")
+
+
 def per_axis(value: Any, ndim: int, name: str) -> tuple[Any, ...]:
     """One value for each axis, from a number or a sequence.
 

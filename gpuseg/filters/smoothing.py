@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg._backend import floor, implementation
-from gpuseg._shared.window import Window, check_mode, float_dtype, per_axis
+from gpuseg._shared.window import Window, check_mode, float_dtype, native, per_axis
 from gpuseg._shared.window import gaussian as gaussian_window
 from gpuseg.typing import Array
 
@@ -199,14 +199,14 @@ def median(
         raise ValueError(
             f"footprint must have the image's {image.ndim} axes and a pixel, got {footprint!r}"
         )
-    options = {"function": "median_filter", "dtype": image.dtype, "footprint": shape}
+    options = {"function": "median_filter", "dtype": native(image.dtype), "footprint": shape}
     return implementation(image, "windows").apply(
         image,
         Window(
             "filters",
             "ndimage",
             tuple(size // 2 for size in shape.shape),
-            image.dtype,
+            native(image.dtype),
             mode,
             options={**options, "mode": mode, "cval": cval},
         ),

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpuseg._backend import floor, implementation
 from gpuseg._shared import footprints
-from gpuseg._shared.window import MODES, Window
+from gpuseg._shared.window import MODES, Window, native
 from gpuseg.typing import Array
 
 __all__ = [
@@ -229,7 +229,7 @@ def _grey(
     steps = footprints.grey_steps(footprint, image.ndim, grows)
     options = {"steps": steps, "mode": mode, "cval": cval, "tophat": tophat}
     window = Window(
-        "morphology", "grey", footprints.reach(steps), image.dtype, mode, options=options
+        "morphology", "grey", footprints.reach(steps), native(image.dtype), mode, options=options
     )
     return implementation(image, "windows").apply(image, window)
 
