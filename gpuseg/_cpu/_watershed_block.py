@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,17 @@ class Frame:
         """The part around rows (or planes) `first` to `last` of the array."""
         arrays = (self.keys, self.way, self.depth, self.node)
         return Frame(*(array[first : last + 2] for array in arrays))
+
+    def window(self, first: Index, last: Index) -> Frame:
+        """A frame of the part from `first` to `last`, with what is around it beyond."""
+        region = tuple(slice(a, b + 2) for a, b in zip(first, last, strict=True))
+        keys, depth = (np.ascontiguousarray(array[region]) for array in (self.keys, self.depth))
+        way = self.way[region].copy()
+        for axis in range(way.ndim):
+            for end in (slice(0, 1), slice(-1, None)):
+                face = way[(slice(None),) * axis + (end,)]
+                face[face != basins.OUT] = basins.HALO
+        return Frame(keys, way, depth, np.empty(keys.shape, np.int32))
 
 
 class Block:
@@ -90,9 +102,21 @@ class Block:
 
     def starts(self) -> NumpyArray:
         """Where each row of the block begins in the frame."""
-        at = np.arange(self.keys.size // self.frame.keys.shape[-1]) * self.frame.keys.shape[-1] + 1
-        grid = at.reshape(self.frame.keys.shape[:-1])
+        shape = self.frame.node.shape
+        grid = (np.arange(self.node.size // shape[-1]) * shape[-1] + 1).reshape(shape[:-1])
         return grid[tuple(slice(1, -1) for _ in grid.shape)].reshape(-1)
+
+    def take_values(self, markers: NumpyArray) -> None:
+        """Labels of the seeds in a frame that has been filled, of the block's own markers."""
+        own = tuple(slice(1, -1) for _ in self.shape)
+        self.values = markers[self.frame.way[own] == basins.ROOT].astype(np.int64)
+
+    def forget(self) -> None:
+        """Keep only what it takes to write labels."""
+        shape = self.frame.keys.shape
+        nothing = np.empty(0, self.keys.dtype)
+        self.keys, self.way, self.depth = nothing, nothing, nothing
+        self.frame = Frame(nothing, nothing, nothing, self.node.reshape(shape))
 
     def flats(self) -> None:
         """Find pixels whose depth must be found."""
@@ -147,7 +171,7 @@ class Block:
     def _ascending(self) -> NumpyArray:
         """Higher pixels of the edges that divide nodes, in the order of pixels."""
         rim = np.empty(self.span[1] - self.span[0], np.int32)
-        halo = np.empty(self.faces().size * self.steps.size, np.int32)
+        halo = np.empty(self.faces.size * self.steps.size, np.int32)
         where = (self.node, self.steps, *self.span, self.nothing, rim, halo)
         own, beyond = basins.divides(*self._pixels(), self.depth, *where)
         order = rim[:own]
@@ -167,7 +191,7 @@ class Block:
 
     def part(self) -> Part:
         """What other blocks must know."""
-        faces = self.faces()
+        faces = self.faces
         out = np.empty((faces.size * self.steps.size if self.count else 0, 2), np.int32)
         met = 0
         if self.count:
@@ -204,6 +228,7 @@ class Block:
         labels = np.append(self.values, 0)[np.where(state < 0, ~state, -1)]
         return np.where((state < 0) | (state == basins.NOTHING), SEED, state), labels
 
+    @cached_property
     def faces(self) -> NumpyArray:
         """Own pixels on the sides where other blocks are."""
         at = np.arange(self.keys.size, dtype=np.int64).reshape(self.frame.keys.shape)

@@ -42,7 +42,7 @@ def flats(block: Block, connectivity: int) -> Flats:
     block.flats()
     if block.deepen(own=True, beyond=False):
         block.spread()
-    faces = block.faces()
+    faces = block.faces
     deep = faces[block.depth[faces] > 0]
     pairs = np.empty((deep.size * block.steps.size, 2), np.int64)
     span = block.span

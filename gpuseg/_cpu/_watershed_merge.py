@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpuseg._cpu._jit import jit
-from gpuseg._cpu._watershed_basins import CLOSED, OPEN, root
+from gpuseg._cpu._watershed_basins import CLOSED, OPEN, root, sorted_by
 from gpuseg.typing import NumpyArray
 
 SEEDED = 3
+# Fewer edges than this are sorted faster by comparison.
+_FEW = 1 << 14
 # The far side of an edge where it is no component.
 SEED, OUTSIDE = -1, -2
 
@@ -85,9 +87,7 @@ def join(
     order = np.argsort(places)
     places, nodes, labels = places[order], nodes[order], labels[order]
     edges = _resolved(edges, places, nodes, labels)
-    ascending = np.lexsort(
-        (edges.low, edges.low_depth, edges.low_key, edges.high, edges.high_depth, edges.high_key)
-    )
+    ascending = _ascending(edges)
     total = int(starts[-1])
     parent, tag = np.arange(total + 1), np.zeros(total + 1, np.int8)
     found = np.zeros(total + 1, np.int64)
@@ -104,6 +104,20 @@ def join(
     nodes, labels = _linked(nodes[some], labels[some], links)
     rest = _linked_edges(edges.take(kept | (edges.b == OUTSIDE)), links)
     return Part(int(opened.sum()), rest, places[some], nodes, labels), links
+
+
+def _ascending(edges: Edges) -> NumpyArray:
+    columns = (
+        edges.low, edges.low_depth, edges.low_key, edges.high, edges.high_depth, edges.high_key
+    )  # fmt: skip
+    if edges.a.size < _FEW:
+        return np.lexsort(columns)
+    order = np.arange(edges.a.size)
+    spare = np.empty_like(order)
+    for values in columns:
+        if sorted_by(values, order, spare, int(values.max()).bit_length()):
+            order, spare = spare, order
+    return order
 
 
 def spread(links: Links, labels: NumpyArray) -> list[NumpyArray]:
