@@ -71,6 +71,10 @@ def _of_plane(shape: tuple[int, int]) -> dict[str, tuple[Call, Call]]:
             partial(filters.gaussian, grey, preserve_range=True),
             partial(skimage_filters.gaussian, grey, preserve_range=True),
         ),
+        "median of 3x3, uint16": (
+            partial(filters.median, grey),
+            partial(skimage_filters.median, grey),
+        ),
         "threshold_otsu of uint16": (
             partial(filters.threshold_otsu, grey),
             partial(skimage_filters.threshold_otsu, grey),

@@ -183,6 +183,37 @@ def test_median(mode, footprint):
         )
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**31),
+    st.lists(st.integers(1, 5), min_size=1, max_size=3),
+    st.sampled_from(MODES),
+    st.sampled_from([bool, np.uint8, np.int64, np.float32]),
+)
+def test_median_of_any_footprint(seed, size, mode, dtype):
+    generator = np.random.default_rng(seed)
+    footprint = generator.random(size) < 0.6
+    footprint.flat[-1] = True
+    image = generator.integers(0, 9, generator.integers(1, 9, len(size))).astype(dtype)
+    found = filters.median(image, footprint, mode=mode, cval=1)
+
+    # By its definition: SciPy's median of one axis takes any footprint for a whole one.
+    def middle(values):
+        return np.sort(values)[values.size // 2]
+
+    options = {"footprint": footprint, "mode": mode, "cval": 1}
+    expected = ndimage.generic_filter(image.astype(float), middle, **options).astype(dtype)
+    np.testing.assert_array_equal(found, expected, strict=True)
+
+
+def test_median_beyond_the_network():
+    """More pixels than are worth sorting, and a value outside that the type cannot hold."""
+    image = image_of((30, 31), np.uint8)
+    for options in ({"footprint": np.ones((13, 11))}, {"mode": "constant", "cval": -3}):
+        expected = skimage_filters.median(image, **options)
+        np.testing.assert_array_equal(filters.median(image, **options), expected)
+
+
 @pytest.mark.parametrize("name", ["sobel", "prewitt"])
 @pytest.mark.parametrize("axis", [None, 0, (0, 1)])
 def test_edges(name, axis):

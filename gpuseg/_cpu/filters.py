@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gpuseg._cpu import _cosine, _lines
+from gpuseg._cpu import _cosine, _lines, _ranks
+from gpuseg._cpu._extremes import extremes
 from gpuseg._shared.window import float_dtype, gaussian_weights
 from gpuseg.typing import NumpyArray
 
@@ -111,8 +112,56 @@ def ndimage(image: NumpyArray, *, function: str, dtype: Any, **options: Any) -> 
     """One of SciPy's filters, of the image as `dtype`."""
     from scipy import ndimage as scipy_ndimage
 
+    image = image.astype(dtype, copy=False)
+    if function in _ORDERED and not np.any(options.get("origin", 0)):
+        found = _ordered(image, function, **options)
+        if found is not None:
+            return found
     called: Callable[..., NumpyArray] = getattr(scipy_ndimage, function)
-    return called(image.astype(dtype, copy=False), **options)
+    return called(image, **options)
+
+
+_ORDERED = ("median_filter", "rank_filter", "percentile_filter", "minimum_filter", "maximum_filter")
+
+
+def _ordered(
+    image: NumpyArray,
+    function: str,
+    *,
+    mode: str,
+    cval: Any,
+    size: Any = None,
+    footprint: NumpyArray | None = None,
+    rank: int = 0,
+    percentile: float = 0,
+    origin: Any = 0,
+) -> NumpyArray | None:
+    """One of SciPy's filters of ranks, faster; None where it is not."""
+    del origin
+    if footprint is None:
+        footprint = np.ones(size, bool)
+    pixels = int(np.count_nonzero(footprint))
+    if not _held(image, mode, cval):
+        return None
+    if function in ("minimum_filter", "maximum_filter"):
+        if any(side % 2 == 0 for side in footprint.shape):
+            return None
+        return extremes(image, footprint, function == "maximum_filter", mode, cval)
+    if pixels > _ranks.MOST_PIXELS:
+        return None
+    if function == "median_filter":
+        rank = pixels // 2
+    elif function == "percentile_filter":
+        # As SciPy counts, negative ones from the end.
+        percentile += 100 * (percentile < 0)
+        rank = pixels - 1 if percentile == 100 else int(float(pixels) * percentile / 100.0)
+    return _ranks.ranked(image, footprint, rank % pixels, mode, cval)
+
+
+def _held(image: NumpyArray, mode: str, cval: Any) -> bool:
+    """Whether the image's type holds the value outside; otherwise SciPy makes something of it."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return mode != "constant" or bool(np.asarray(cval).astype(image.dtype) == cval)
 
 
 def generic(image: NumpyArray, *, called: Callable[..., float], **options: Any) -> NumpyArray:
