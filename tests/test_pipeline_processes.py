@@ -155,6 +155,19 @@ def test_a_lease_that_stands_still_is_taken_over(kind, tmp_path):
     assert heirs[0].is_claimed(NAME)
 
 
+def test_one_look_does_not_tell_a_dead_owner_and_two_do(claims, tmp_path):
+    alive = claims()
+    names = [NAME, NAME._replace(short="0123456789ac"), NAME._replace(short="0123456789ad")]
+    assert alive.claim(names[0])
+    if isinstance(alive, Leases):
+        alive._folder.create(names[1].flat, b"dead 0")
+        assert claims().is_claimed(names[1])
+    looking = claims()
+    looking._beat = 0.5  # of a lease: room for the owner's thread
+    assert looking.held(names) == {names[0]}
+    assert looking.held([]) == set()
+
+
 def test_a_lease_that_moves_is_not_taken_over_whatever_the_clocks_say(tmp_path, monkeypatch):
     owner = quick(LocalFolder(str(tmp_path)))
     assert owner.claim(NAME)

@@ -7,6 +7,7 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Iterable
 from typing import Protocol
 
 from gpuseg.pipeline._folders import Folder
@@ -27,7 +28,10 @@ class Claims(Protocol):
         """Cease to be the owner."""
 
     def is_claimed(self, name: Name) -> bool:
-        """Whether anyone, we ourselves included, is the owner."""
+        """Whether anyone, we ourselves included, is the owner, as far as one look tells."""
+
+    def held(self, names: Iterable[Name]) -> set[Name]:
+        """Those whose owner is alive; it may take a while to find out."""
 
 
 # The kernel's locks belong to a process, not to a thread or an object, and closing any descriptor
@@ -80,6 +84,9 @@ class Locks:
             return False
         return True
 
+    def held(self, names: Iterable[Name]) -> set[Name]:
+        return {name for name in names if self.is_claimed(name)}
+
 
 class Leases:
     """Objects with an owner and a counter that the owner's thread moves; no clock is compared."""
@@ -111,7 +118,8 @@ class Leases:
         if self._folder.create(key, self._text(0)) or self._taken_over(key):
             with self._guard:
                 self._mine[key] = 0
-                if self._thread is None:
+                # None, ended, or left behind by a fork.
+                if self._thread is None or not self._thread.is_alive():
                     self._thread = threading.Thread(target=self._keep, daemon=True)
                     self._thread.start()
             return True
@@ -172,3 +180,10 @@ class Leases:
     def is_claimed(self, name: Name) -> bool:
         """Whether there is a lease that hasn't been seen standing still for long."""
         return self._read(name.flat) is not None and not self._is_dead(name.flat)
+
+    def held(self, names: Iterable[Name]) -> set[Name]:
+        before = {name: self._read(name.flat) for name in names}
+        if not any(before.values()):
+            return set()
+        time.sleep(1.5 * self._beat)
+        return {name for name, text in before.items() if text and self._read(name.flat) != text}

@@ -54,11 +54,12 @@ def status(run: Run, wanted: Sequence[Result] | None = None) -> list[Row]:
 
 
 def _drafts(run: Run) -> dict[Name, tuple[str, str]]:
-    found = {}
-    for name, folder in run.store.drafts():
-        claimed = run.claims.is_claimed(name)
-        found[name] = ("running" if claimed else "interrupted", _chunks(folder))
-    return found
+    drafts = dict(run.store.drafts())
+    held = run.claims.held(drafts) if drafts else set()
+    return {
+        name: ("running" if name in held else "interrupted", _chunks(folder))
+        for name, folder in drafts.items()
+    }
 
 
 def _chunks(folder: Folder) -> str:

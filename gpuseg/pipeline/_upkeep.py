@@ -39,9 +39,9 @@ def invalidate(run: Run, step: str) -> list[Name]:
     for name in reversed(order):
         run.store.withdraw(name)
         run.store.forgive(name)
-    for name, folder in run.store.drafts():
-        if name in gone and not run.claims.is_claimed(name):
-            folder.remove("")
+    left = {name: folder for name, folder in run.store.drafts() if name in gone}
+    for name in set(left) - run.claims.held(left):
+        left[name].remove("")
     return order
 
 
@@ -62,8 +62,9 @@ def cleanup(run: Run, wanted: Iterable[Result]) -> list[tuple[Name, int]]:
     asked = list(wanted)
     found = unwanted(run, asked)
     drafts = dict(run.store.drafts())
+    held = run.claims.held(name for name, _ in found)
     for name, _ in found:
-        if run.claims.is_claimed(name):
+        if name in held:
             continue
         run.store.withdraw(name)
         if name in drafts:
