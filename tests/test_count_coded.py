@@ -11,7 +11,7 @@ from _slides import smooth_image
 from gpuseg import positive_pixel_count as ppc
 from gpuseg._jobs import count_box, count_coded
 from gpuseg._jobs import count_slide as _count_slide
-from gpuseg.io import SlideError, _jpeg, open_slide
+from gpuseg.io import SlideError, _bytes, _jpeg, open_slide
 
 PARAMS = ppc.Parameters(hue_value=0.05, hue_width=0.4)
 HEIGHT, WIDTH, TILE = 1000, 1050, 64
@@ -94,7 +94,7 @@ def test_boxes_that_cut_tiles(monkeypatch, batches, tmp_path):
 
 
 def test_small_batches(slide, monkeypatch, batches):
-    monkeypatch.setattr(count_coded, "_BYTES", 1)
+    monkeypatch.setattr(_bytes, "_RUN_BYTES", 1)
     assert ppc.count_slide(slide, PARAMS)[0] == by_libjpeg(slide, monkeypatch)[0]
     assert set(batches) == {1}
 

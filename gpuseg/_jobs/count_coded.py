@@ -6,20 +6,14 @@ time, because two threads take turns at the interpreter; and its colours leave t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import numpy as np
 
 from gpuseg._cpu import jpeg
 from gpuseg._shared.hsi import Rule
 from gpuseg.io._jpeg import Streams
-from gpuseg.io._reader import CodedTile
 from gpuseg.io.label_pyramid import Box
 from gpuseg.io.slides import Slide
 from gpuseg.typing import NumpyArray
-
-# What is counted at a time: enough that Python's part doesn't matter, and no memory to speak of.
-_TILES, _BYTES = 32, 1 << 20
 
 
 def count_coded(
@@ -35,55 +29,49 @@ def count_coded(
     found = slide.coded_tiles(*box)
     if found is None:
         return [box]
-    streams, tiles = found
-    left: list[CodedTile] = []
-    for batch in _batches(tiles):
-        ready = [tile for tile in batch if tile.data is not None]
-        left += [tile for tile in batch if tile.data is None]
-        rows = _rows(ready, box, labels)
-        while ready:
-            done = _count(slide, streams, ready[0], rows, rule, words)
-            if not done:
-                left.append(ready[0])
-            ready, rows = ready[max(done, 1) :], rows[max(done, 1) :]
-    return [tile[:4] for tile in left]
+    tile = slide.levels[slide.level].tile
+    left = np.ones(len(found.parts), np.bool_)
+    rows = _rows(found.parts, tile, box, labels)
+    for numbers, data, starts, sizes in found.runs:
+        own = rows[numbers]
+        own[:, 0] = np.frombuffer(data, np.uint8).ctypes.data + starts
+        own[:, 1] = sizes
+        left[numbers] = _odd(own, data, starts, found.streams, tile, rule, words)
+    return [(top, x, height, width) for top, x, height, width in found.parts[left].tolist()]
 
 
-def _batches(tiles: Iterable[CodedTile]) -> Iterator[list[CodedTile]]:
-    batch: list[CodedTile] = []
-    held = 0
-    for tile in tiles:
-        batch.append(tile)
-        held += len(tile.data or b"")
-        if len(batch) == _TILES or held >= _BYTES:
-            yield batch
-            batch, held = [], 0
-    if batch:
-        yield batch
-
-
-def _rows(tiles: list[CodedTile], box: Box, labels: NumpyArray | None) -> NumpyArray:
-    """What `gpuseg._cpu.jpeg.tally` asks for; the tiles keep the bytes alive."""
-    rows = np.zeros((len(tiles), 8), np.int64)
-    for row, tile in zip(rows, tiles, strict=True):
-        data = np.frombuffer(tile.data, np.uint8)  # type: ignore[arg-type]
-        row[:6] = data.ctypes.data, len(data), tile.y, tile.x, tile.height, tile.width
-        if labels is not None:
-            part = labels[tile.top - box[0] :, tile.left - box[1] :]
-            row[6:] = part.ctypes.data, part.strides[0]
+def _rows(
+    parts: NumpyArray, tile: tuple[int, int], box: Box, labels: NumpyArray | None
+) -> NumpyArray:
+    """What `gpuseg._cpu.jpeg.tally` asks for, but for the streams."""
+    rows = np.zeros((len(parts), 8), np.int64)
+    rows[:, 2:4] = parts[:, :2] % tile
+    rows[:, 4:6] = parts[:, 2:]
+    if labels is not None:
+        place = parts[:, :2] - box[:2]
+        rows[:, 6] = labels.ctypes.data + place @ labels.strides
+        rows[:, 7] = labels.strides[0]
     return rows
 
 
-def _count(
-    slide: Slide,
-    streams: Streams,
-    first: CodedTile,
+def _odd(
     rows: NumpyArray,
+    data: bytes,
+    starts: NumpyArray,
+    streams: Streams,
+    tile: tuple[int, int],
     rule: Rule,
     words: NumpyArray,
-) -> int:
-    """Number of tiles that were counted with the header of the first one."""
-    frame = streams.frame(first.data)  # type: ignore[arg-type]
-    if frame is None or tuple(frame.shape[:2]) != slide.levels[slide.level].tile:
-        return 0
-    return jpeg.tally(rows, frame, rule, words)
+) -> NumpyArray:
+    """Count what can be counted; which tiles could not."""
+    odd = np.zeros(len(rows), np.bool_)
+    next_one = 0
+    while next_one < len(rows):
+        start = int(starts[next_one])
+        frame = streams.frame(data[start : start + int(rows[next_one, 1])])
+        done = 0
+        if frame is not None and tuple(frame.shape[:2]) == tile:
+            done = jpeg.tally(rows[next_one:], frame, rule, words)
+        odd[next_one] = not done
+        next_one += max(done, 1)
+    return odd

@@ -50,15 +50,21 @@ class LocalFile:
         return open(self.name, "rb")
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        """Slices of runs."""
+        for first, stop, run in self.runs(ranges):
+            start = ranges[first][0]
+            for offset, length in ranges[first:stop]:
+                whole = stop - first == 1
+                yield run if whole else run[offset - start : offset - start + length]
+
+    def runs(self, ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, bytes]]:
         """One system call for each run of neighbours."""
         for first, stop in _runs(ranges):
             if self._descriptor is None:
                 raise SlideError(f"{self.name}: the slide is closed")
             start = ranges[first][0]
             size = ranges[stop - 1][0] + ranges[stop - 1][1] - start
-            run = os.pread(self._descriptor, size, start)
-            for offset, length in ranges[first:stop]:
-                yield run if length == size else run[offset - start : offset - start + length]
+            yield first, stop, os.pread(self._descriptor, size, start)
 
     def close(self) -> None:
         """Close the descriptor."""
@@ -124,6 +130,20 @@ class RemoteFile:
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+
+def read_runs(
+    source: ByteSource, ranges: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, int, bytes]]:
+    """Ranges as they are fetched: numbers of a first and last + 1 one, and bytes that hold them.
+
+    The first begins at the first byte, the others as much later as they do in the file.
+    """
+    if isinstance(source, LocalFile):
+        yield from source.runs(ranges)
+    else:
+        for number, data in enumerate(source.read(ranges)):
+            yield number, number + 1, data
 
 
 def _runs(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from gpuseg.typing import NumpyArray
+
+if TYPE_CHECKING:
+    from gpuseg.io._jpeg import Streams
 
 # What one decode may take: a whole image that has no tiles, or one tile. A header can claim
 # anything (a 2 kB TIFF of Pillow's collection claims 3.5 TiB), so it is asked first.
@@ -37,20 +40,17 @@ class Tile(NamedTuple):
     pixels: NumpyArray | None
 
 
-class CodedTile(NamedTuple):
-    """A tile as it is in the file, or None if it isn't there (whole).
+class CodedTiles(NamedTuple):
+    """JPEG tiles that meet a box, as they are in the file.
 
-    Place and size are those of its part of a box, in pixels of the slide's level; `y` and `x` say
-    where in the tile that part begins.
+    `parts` has a row for each: top, left, height and width, in pixels of the slide's level, of what
+    the box has of it. `runs` yields numbers of such rows, bytes that hold these tiles, where each
+    begins, and its size; tiles that the file lacks are in none.
     """
 
-    top: int
-    left: int
-    height: int
-    width: int
-    y: int
-    x: int
-    data: bytes | None
+    streams: Streams
+    parts: NumpyArray
+    runs: Iterator[tuple[NumpyArray, bytes, NumpyArray, NumpyArray]]
 
 
 @dataclass(frozen=True)

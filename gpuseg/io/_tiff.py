@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gpuseg.io._bytes import ByteSource
+from gpuseg.io._bytes import ByteSource, read_runs
 from gpuseg.io._jpeg import Streams
 from gpuseg.io._reader import Grid, SlideError, TileError, check_decode_size
 from gpuseg.io._tiff_colour import make_finish
@@ -94,17 +94,23 @@ class TiffReader:
         """What the tiles of a level have in common, if they are JPEG in RGB or YCbCr."""
         return self._levels[level].streams
 
-    def coded(self, level: int, positions: Sequence[tuple[int, int]]) -> Iterator[bytes | None]:
-        """Bytes of tiles as they are in the file, None for those that are not (all) there."""
+    def coded(
+        self, level: int, positions: NumpyArray
+    ) -> Iterator[tuple[NumpyArray, bytes, NumpyArray, NumpyArray]]:
+        """Tiles at (row, column) as they are in the file; those that are not (all) there left out.
+
+        Yields tiles' numbers in `positions`, bytes that hold all of them, where each begins in
+        these, and its size.
+        """
         chosen = self._levels[level]
-        columns, plane = chosen.grid.tiles[1], chosen.planes[0]
-        indices = np.array([row * columns + column for row, column in positions], np.int64)
+        plane, size = chosen.planes[0], self._source.size
+        indices = positions[:, 0] * chosen.grid.tiles[1] + positions[:, 1]
         offsets, lengths = plane.offsets[indices], plane.lengths[indices]
-        there = (offsets > 0) & (lengths > 0) & (lengths <= self._source.size - offsets)
+        there = np.flatnonzero((offsets > 0) & (lengths > 0) & (lengths <= size - offsets))
         ranges = zip(offsets[there].tolist(), lengths[there].tolist(), strict=True)
-        pieces = self._source.read(list(ranges))
-        for present in there.tolist():
-            yield next(pieces) if present else None
+        for first, stop, data in read_runs(self._source, list(ranges)):
+            own = there[first:stop]
+            yield own, data, offsets[own] - offsets[own[0]], lengths[own]
 
     def _decode(
         self, level: TiffLevel, index: int, data: list[Any], wanted: list[tuple[int, int]]

@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gpuseg.io._jpeg import Streams
 from gpuseg.io._levels import Level, choose_level, make_levels, refuse_truncated
 from gpuseg.io._open import open_reader
-from gpuseg.io._reader import CodedTile, Reader, SlideError, Tile, TileError
+from gpuseg.io._reader import CodedTiles, Reader, SlideError, Tile, TileError
 from gpuseg.typing import Array, NumpyArray
 
 __all__ = ["Level", "Slide", "SlideError", "Tile", "open_slide"]
@@ -283,10 +282,8 @@ class Slide:
             for x in range(left - left % wide, right, wide)
         ]
 
-    def coded_tiles(
-        self, top: int, left: int, height: int, width: int
-    ) -> tuple[Streams, Iterator[CodedTile]] | None:
-        """Tiles that meet a box, not decoded, if all of them are JPEG in RGB or YCbCr.
+    def coded_tiles(self, top: int, left: int, height: int, width: int) -> CodedTiles | None:
+        """Tiles that meet a box, not decoded, if the level's are JPEG in RGB or YCbCr.
 
         For code that decodes and computes in one go; what it cannot decode, `read_tiles` can, or
         says why not.
@@ -297,16 +294,11 @@ class Slide:
         streams = reader.streams(level) if isinstance(reader, TiffReader) else None
         if not isinstance(reader, TiffReader) or streams is None:
             return None
-        (tall, wide), parts = (
-            self.levels[level].tile,
-            self._parts(level, (top, left, height, width)),
-        )
-        data = reader.coded(level, [(y // tall, x // wide) for y, x, *_ in parts])
-        tiles = (
-            CodedTile(y, x, bottom - y, right - x, y % tall, x % wide, piece)
-            for (y, x, bottom, right), piece in zip(parts, data, strict=True)
-        )
-        return streams, tiles
+        edges = self._parts(level, (top, left, height, width))
+        parts = np.array(edges, np.int64).reshape(-1, 4)
+        parts[:, 2:] -= parts[:, :2]
+        runs = reader.coded(level, parts[:, :2] // self.levels[level].tile)
+        return CodedTiles(streams, parts, runs)
 
     def _white(self, height: int, width: int) -> NumpyArray:
         top = np.iinfo(self.dtype).max if self.dtype.kind in "iu" else 1
