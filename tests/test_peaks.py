@@ -79,10 +79,9 @@ def test_labels_as_scikit_image(distance):
 def test_chunks(name, container):
     image = IMAGES[name]
     for options in ({}, {"threshold_abs": float(image.mean())}, {"num_peaks": 3}):
-        for distance in (1, 4):
-            expected = peak_local_max(image, distance, **options)
-            found = peak_local_max(container(image), distance, **options)
-            np.testing.assert_array_equal(to_numpy(found), expected)
+        expected = peak_local_max(image, 4, **options)
+        found = peak_local_max(container(image), 4, **options)
+        np.testing.assert_array_equal(to_numpy(found), expected)
 
 
 def test_what_chunks_do_not_have():

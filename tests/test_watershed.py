@@ -203,8 +203,8 @@ def test_flats_over_many_strips(image):
 
 @pytest.mark.usefixtures("strips")
 def test_strips_of_noise(rng):
-    image = rng.random((300, 200))
-    for count in (1, 30, 4000):
+    image = rng.random((200, 150))
+    for count in (1, 400):
         markers = seeds(image.shape, count, rng)
         with limit_threads(1):
             expected = watershed(image, markers)
