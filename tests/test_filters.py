@@ -110,7 +110,10 @@ def test_cosines_keep_zero_and_constants():
     np.testing.assert_allclose(found, expected, atol=1e-12 * 1000)
     assert (found[expected == 0] >= 0).all()
     constant = np.full((64, 80), 0.1)
-    np.testing.assert_array_equal(filters.gaussian(constant, 20, mode="reflect"), constant)
+    for view in (constant, constant.T, constant.astype(np.float32).T, constant[::-1, ::2]):
+        np.testing.assert_array_equal(filters.gaussian(view, 20, mode="reflect"), view)
+    transposed = filters.gaussian(image.astype(np.uint16).T, (18, 16), mode="reflect")
+    assert transposed.min() == 0
 
 
 def test_cosines_refuse_nan(container):

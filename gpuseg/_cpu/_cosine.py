@@ -8,10 +8,13 @@ sums take 230.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
+from gpuseg._cpu._jit import jit
 from gpuseg._shared.window import gaussian_weights
 from gpuseg.typing import NumpyArray
 
@@ -49,9 +52,34 @@ def gaussian(image: NumpyArray, axis: int, sigma: float, radius: int, *, spare: 
     gains = _gains(image.shape[axis], sigma, radius)
     lines = fft.dct(image.astype(np.float64, copy=False), axis=axis, overwrite_x=spare)
     lines *= gains.reshape((-1,) + (1,) * (image.ndim - 1 - axis))
-    found = fft.idct(lines, axis=axis, overwrite_x=True)
+    # Contiguous, or clipping would be of a copy.
+    found = np.ascontiguousarray(fft.idct(lines, axis=axis, overwrite_x=True))
     # A mean lies between the extremes: where a line is constant, or 0 as far as the filter sees,
     # rounding must not put it beside that, or `image > threshold` would be decided by it.
-    np.maximum(found, low, out=found)
-    np.minimum(found, high, out=found)
+    shape = math.prod(image.shape[:axis]), image.shape[axis], math.prod(image.shape[axis + 1 :])
+    sides = shape[0], shape[2]
+    lowest, highest = (one.astype(np.float64).reshape(sides) for one in (low, high))
+    clip = _clip_rows if shape[2] > 1 else _clip_lines
+    clip(found.reshape(shape), lowest, highest)
     return found.astype(image.dtype, copy=False)
+
+
+@jit
+def _clip_rows(found: Any, low: Any, high: Any) -> None:
+    """Clip lines along the middle axis of three; NumPy's two passes take thrice as long."""
+    for o in range(found.shape[0]):
+        least, most = low[o], high[o]
+        for i in range(found.shape[1]):
+            row = found[o, i]
+            for x in range(row.size):
+                row[x] = min(max(row[x], least[x]), most[x])
+
+
+@jit
+def _clip_lines(found: Any, low: Any, high: Any) -> None:
+    """Clip lines along the second of three axes, whose last one has one pixel."""
+    for o in range(found.shape[0]):
+        least, most = low[o, 0], high[o, 0]
+        line = found[o, :, 0]
+        for x in range(line.size):
+            line[x] = min(max(line[x], least), most)
