@@ -136,37 +136,21 @@ def tally(job: Any, lattice: Any, floats: Any, words: Any, sample: Any) -> bool:
 
 @jit
 def block_scratch(sample: Any) -> Any:
-    """Codes, codes by a second form, and words that nobody reads, for `add_block`."""
+    """Codes, codes by a second form, and words that nobody reads, for a block."""
     _, _, _, codes, second, _, spare = _scratch(sample)
     return codes, second, spare
 
 
 @jit
-def add_block(
-    r: Any,
-    g: Any,
-    b: Any,
-    n: int,
-    form: Any,
-    f: Any,
-    form2: Any,
-    f2: Any,
-    two: bool,
-    codes: Any,
-    second: Any,
-    spare: Any,
-    words: Any,
-) -> bool:
-    """Codes and tally of n <= BLOCK pixels of an integer image; False if one is out of range."""
-    if not in_range(r, g, b, n, f[11]):
-        return False
-    block_codes(r, g, b, n, form, f, codes, spare, spare if two else words)
-    if two:
-        block_codes(r, g, b, n, form2, f2, second, spare, spare)
-        _stain(codes, second, n)
-        add_codes(codes, r, g, b, spare, 0, n, words)
-    words[4] += n
-    return True
+def add_by_two(
+    r: Any, g: Any, b: Any, n: int, lattice: Any, floats: Any, work: Any, words: Any
+) -> None:
+    """Codes and tally of n <= BLOCK pixels of an integer image, counterstain included."""
+    codes, second, spare = work
+    block_codes(r, g, b, n, lattice[0], floats[0], codes, spare, spare)
+    block_codes(r, g, b, n, lattice[1], floats[1], second, spare, spare)
+    _stain(codes, second, n)
+    add_codes(codes, r, g, b, spare, 0, n, words)
 
 
 @jit

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpuseg._cpu import _hsi_kernels as hsi
+from gpuseg._cpu._hsi_codes import block_codes, in_range
 from gpuseg._cpu._jit import jit
 from gpuseg._cpu._jpeg_colour import BLOCK, as_rgb, chroma_row, geometry, to_rgb
 from gpuseg._cpu._jpeg_scan import PADDING, planes, unstuffed
@@ -94,44 +95,37 @@ def tally(tiles: Any, frame: Any, lattice: Any, floats: Any, words: Any) -> int:
     """
     shape = frame[1]
     scan, samples, chroma, sums, rgb = _scratch(shape, tiles[:, 1].max())
-    r, g, b = rgb[:BLOCK], rgb[BLOCK : 2 * BLOCK], rgb[2 * BLOCK :]
-    work = hsi.block_scratch(r)
-    # Slices within the loop would cost a third of a block's time, in reference counts.
-    forms = lattice[0], floats[0], lattice[-1], floats[-1], len(lattice) == 2
+    work = hsi.block_scratch(rgb)
     for number in range(len(tiles)):
         if not _samples(tiles[number, 0], tiles[number, 1], frame, scan, samples):
             return number
-        if not _add(tiles, number, shape, samples, chroma, sums, rgb, r, g, b, forms, work, words):
+        if not _add(tiles[number], shape, samples, chroma, sums, rgb, lattice, floats, work, words):
             return -1 - number
     return len(tiles)
 
 
 @jit
 def _add(
-    tiles: Any,
-    number: int,
+    tile: Any,
     shape: Any,
     samples: Any,
     chroma: Any,
     sums: Any,
     rgb: Any,
-    r: Any,
-    g: Any,
-    b: Any,
-    forms: Any,
+    lattice: Any,
+    floats: Any,
     work: Any,
     words: Any,
 ) -> bool:
     """Add a tile whose samples are there; False if a value is out of range."""
     places, ycc, half = geometry(shape), shape[4] != 0, len(chroma) // 2
     luma, pair = samples.ctypes.data, chroma.ctypes.data
-    top, left, height, width = (
-        tiles[number, 2],
-        tiles[number, 3],
-        tiles[number, 4],
-        tiles[number, 5],
-    )
-    out, stride = tiles[number, 6], tiles[number, 7]
+    top, left, height, width, out, stride = tile[2], tile[3], tile[4], tile[5], tile[6], tile[7]
+    r, g, b = rgb[:BLOCK], rgb[BLOCK : 2 * BLOCK], rgb[2 * BLOCK :]
+    # Slices, or a function around the block's loops, would cost half their time once more, in
+    # reference counts.
+    form, f, two, (codes, _, spare) = lattice[0], floats[0], len(lattice) == 2, work
+    narrow = f[11] < 255
     # Short rows share a block.
     together = max(1, BLOCK // width)
     for y in range(top, top + height, together):
@@ -144,13 +138,15 @@ def _add(
                 at = luma + (y + k) * places[0] + x
                 _colours(at, pair + x, half, part, ycc, rgb, _U(k * part))
             n = part * lines
-            if not hsi.add_block(
-                r, g, b, n, forms[0], forms[1], forms[2], forms[3], forms[4],
-                work[0], work[1], work[2], words,
-            ):  # fmt: skip
+            if narrow and not in_range(r, g, b, n, f[11]):
                 return False
+            if two:
+                hsi.add_by_two(r, g, b, n, lattice, floats, work, words)
+            else:
+                block_codes(r, g, b, n, form, f, codes, spare, words)
+            words[4] += n
             if out:
                 for k in range(lines):
                     row = row_at(out + (y + k - top) * stride + x - left, part, np.uint8)
-                    hsi.write(work[0], _U(k * part), part, row)
+                    hsi.write(codes, _U(k * part), part, row)
     return True
