@@ -14,9 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.ndimage
-import skimage.filters
-import skimage.util
 from emulator import standin
 
 # What cupyx names otherwise, or lacks.
@@ -52,6 +49,10 @@ class _Module(ModuleType):
 
 def install(patch: pytest.MonkeyPatch) -> None:
     """Make `import cupyx` and `import cucim` find these."""
+    # Here, as a machine with a device may lack them.
+    import scipy.ndimage
+    import skimage.filters
+
     found = {
         "cupyx": _Module("cupyx"),
         "cupyx.scipy": _Module("cupyx.scipy"),
@@ -59,7 +60,6 @@ def install(patch: pytest.MonkeyPatch) -> None:
         "cucim": _Module("cucim"),
         "cucim.skimage": _Module("cucim.skimage"),
         "cucim.skimage.filters": _Module("cucim.skimage.filters", skimage.filters),
-        "cucim.skimage.util": _Module("cucim.skimage.util", skimage.util),
     }
     for name, module in found.items():
         patch.setitem(sys.modules, name, module)

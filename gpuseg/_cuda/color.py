@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import cupy
 
+from gpuseg._cuda.filters import as_float
 from gpuseg._shared.color import LEAST, Mixture, result_dtype
 from gpuseg.typing import Array
 
 
 def mix(image: Array, mixture: Mixture) -> Array:
     """Results in the last axis, where the image has its three channels, or in none."""
-    from cucim.skimage.util import img_as_float
-
     dtype = result_dtype(image.dtype, mixture)
-    given = img_as_float(image).astype(dtype, copy=False)
+    given = as_float(image, False).astype(dtype, copy=False)
     if mixture.stains:
         given = cupy.log(cupy.maximum(given, LEAST)) / cupy.log(LEAST)
     results = [

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cupy
+import numpy as np
 
 from gpuseg._shared.window import float_dtype
 from gpuseg.typing import Array
@@ -16,9 +17,11 @@ def as_float(image: Array, preserve_range: bool) -> Array:
     dtype = float_dtype(image.dtype)
     if image.dtype.kind == "f" or preserve_range:
         return image.astype(dtype, copy=False)
-    from cucim.skimage.util import img_as_float
-
-    return img_as_float(image).astype(dtype, copy=False)
+    if image.dtype.kind == "b":
+        return image.astype(dtype)
+    # skimage.util.img_as_float, in which the least signed integer counts as the one after it.
+    scaled = image.astype(dtype) * (1.0 / np.iinfo(image.dtype).max)
+    return cupy.maximum(scaled, -1.0) if image.dtype.kind == "i" else scaled
 
 
 def gaussian(
