@@ -126,7 +126,8 @@ def test_an_interrupt_leaves_a_draft_that_is_taken_up(tmp_path, monkeypatch):
     assert not run.claims.is_claimed(run(chunked, IMAGE).name)
     calls.clear()
     assert (run(chunked, IMAGE).get().compute() == IMAGE * 2).all()
-    assert 0 < len(calls) <= 11
+    # A thread of the interrupted call may still have been at one of them.
+    assert 0 < len(set(calls)) <= 11
 
 
 def worker_killer(folder):
