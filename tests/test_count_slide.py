@@ -227,7 +227,10 @@ def test_histomicstks_dictionary(slide, image):
 def test_what_no_region_meets_is_not_decoded(slide, decoded):
     regions = [(100, 100, 20, 20), (700, 600, 10, 10), [(300, 10), (310, 10), (300, 20)]]
     ppc.count_regions(slide, PARAMS, regions, tile_grouping=1)
-    assert sorted(decoded) == [(10, 300), (100, 100), (600, 700), (600, 704)]
+    assert sorted(decoded) == [(0, 256), (64, 64), (576, 640), (576, 704)]
+    decoded.clear()
+    ppc.count_regions(slide, PARAMS, regions)
+    assert sorted(decoded) == [(0, 256), (64, 64), (576, 640), (576, 704)], "nor within a box"
 
 
 def test_a_region_without_a_pixel_centre_counts_nothing(slide, decoded):

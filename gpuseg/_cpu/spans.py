@@ -80,6 +80,15 @@ def _union(sides: Any, number: int) -> Any:
     return found[:count]
 
 
+@jit
+def area(spans: Any) -> int:
+    """Pixels of all spans (…, start, stop), each counted as often as it is there."""
+    total = 0
+    for k in range(len(spans)):
+        total += spans[k, 3] - spans[k, 2]
+    return total
+
+
 def lengths(spans: NumpyArray, n_regions: int) -> NumpyArray:
     """Pixels of each region (int64).
 

@@ -87,24 +87,38 @@ def _tiles(
     job: Job, box: Box, rows: tuple[NumpyArray, NumpyArray] | None, part: Box
 ) -> Iterator[tuple[Tile, tuple[slice, slice], NumpyArray | None]]:
     """Tiles of a part that are counted, their place in the box, and the spans within them."""
-    top, left, height, width = part
-    if rows is not None:
-        from gpuseg._cpu.spans import clip
+    runs = [(part, None)] if rows is None else _runs(job.slide, box, rows)
+    for run, clipped in runs:
+        for number, tile in enumerate(job.slide.read_tiles(*run, on_error=job.on_error)):
+            y, x = tile.top - box[0], tile.left - box[1]
+            place = slice(y, y + tile.height), slice(x, x + tile.width)
+            yield tile, place, None if clipped is None else clipped[number]
 
-        spans, first = rows
-        used = np.flatnonzero(np.diff(first))
-        top, height = top + int(used[0]), int(used[-1] - used[0]) + 1
-        start = int(spans[:, 2].min())
-        left, width = left + start, int(spans[:, 3].max()) - start
-    for tile in job.slide.read_tiles(top, left, height, width, on_error=job.on_error):
-        y, x = tile.top - box[0], tile.left - box[1]
-        place = slice(y, y + tile.height), slice(x, x + tile.width)
-        if rows is None:
-            yield tile, place, None
-        else:
-            clipped = clip(spans, first, y, x, tile.height, tile.width)
-            if len(clipped):
-                yield tile, place, clipped
+
+def _runs(
+    slide: Slide, box: Box, rows: tuple[NumpyArray, NumpyArray]
+) -> Iterator[tuple[Box, list[NumpyArray]]]:
+    """Neighbouring tiles that spans meet, as boxes, and the spans within each; no other is read."""
+    from gpuseg._cpu.spans import clip
+
+    spans, first = rows
+    top, left, bottom, right = box[0], box[1], box[0] + box[2], box[1] + box[3]
+    tall, wide = slide.levels[slide.level].tile
+    for y in range(top - top % tall, bottom, tall):
+        start, height = max(y, top), min(y + tall, bottom) - max(y, top)
+        met: list[NumpyArray] = []
+        begin = left
+        for x in range(left - left % wide, right, wide):
+            edge, width = max(x, left), min(x + wide, right) - max(x, left)
+            found = clip(spans, first, start - top, edge - left, height, width)
+            if len(found):
+                begin = begin if met else edge
+                met.append(found)
+            elif met:
+                yield (start, begin, height, edge - begin), met
+                met = []
+        if met:
+            yield (start, begin, height, right - begin), met
 
 
 def _count_tiles(
@@ -141,11 +155,11 @@ def _count_tiles(
 def _tally_regions(pixels: NumpyArray, rule: Rule, spans: NumpyArray, words: NumpyArray) -> None:
     """Add the regions' pixels to their rows, and all of them, each once, to the last row."""
     from gpuseg._cpu import hsi
-    from gpuseg._cpu.spans import union
+    from gpuseg._cpu.spans import area, union
 
     number = len(words) - 1
     merged = union(spans, number)
-    if _pixels(merged) == _pixels(spans):
+    if area(merged) == area(spans):
         found = hsi.tally_spans(pixels, rule, spans, number)
         words[:-1] += found
         words[-1] += found.sum(axis=0)
@@ -153,10 +167,6 @@ def _tally_regions(pixels: NumpyArray, rule: Rule, spans: NumpyArray, words: Num
         both = np.concatenate([spans, merged])
         both = both[np.argsort(both[:, 1], kind="stable")]
         hsi.tally_spans(pixels, rule, both, number + 1, words)
-
-
-def _pixels(spans: NumpyArray) -> int:
-    return int(spans[:, 3].sum()) - int(spans[:, 2].sum())
 
 
 def _leave_out(tile: Tile, spans: NumpyArray | None, words: NumpyArray) -> None:
