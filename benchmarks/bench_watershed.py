@@ -40,6 +40,7 @@ def run(quick: bool) -> list[Row]:
     rows.append(_flood("white noise", *_white(side), 1, repeats, equal=0.9))
     rows.append(_chunks(*_nuclei(side), repeats))
     rows.append(_peaks(side, repeats))
+    rows.append(_peaks_of_labels(96 if quick else 2048, repeats))
     rows.append(_split(96 if quick else 2048, repeats))
     return rows
 
@@ -150,6 +151,23 @@ def _peaks(side: int, repeats: int) -> Row:
             "scikit-image": lambda: skimage_feature.peak_local_max(distance, 5),
         },
         size=f"{side}²",
+        unit_count=distance.size,
+        repeats=repeats,
+        check=lambda answers: np.testing.assert_array_equal(*answers.values()),
+    )
+
+
+def _peaks_of_labels(side: int, repeats: int) -> Row:
+    distance = -_nuclei(side)[0]
+    labels, count = ndimage.label(_mask(side))
+    options = {"min_distance": 5, "labels": labels}
+    return compare(
+        "peak_local_max of labels",
+        {
+            "gpuseg": lambda: feature.peak_local_max(distance, **options),
+            "scikit-image": lambda: skimage_feature.peak_local_max(distance, **options),
+        },
+        size=f"{side}², {count} labels",
         unit_count=distance.size,
         repeats=repeats,
         check=lambda answers: np.testing.assert_array_equal(*answers.values()),

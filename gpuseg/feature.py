@@ -39,8 +39,8 @@ def peak_local_max(
     num_peaks : int, optional
         How many peaks to return at most.
     labels : array of integers, optional
-        Regions that are looked at one by one, as scikit-image does; label 0 has no peaks. For NumPy
-        arrays.
+        Regions that are looked at one by one; label 0 has no peaks. Peaks then come in the order of
+        labels, and a region of one value has none, as in scikit-image.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def peak_local_max(
     Raises
     ------
     TypeError
-        If the image is of no real numbers, or on a device; if labels are given for a Dask image.
+        If the image is of no real numbers, or on a device, or labels are no integers.
     ValueError
         If an argument is out of range, or shapes don't match.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dask.array as da
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,13 +65,55 @@ def test_small_images(image, distance, border):
     check(image, min_distance=distance, exclude_border=border)
 
 
+def regions(shape, seed=2):
+    """Labels of blobs, of blocks of one value, of lines and of single pixels."""
+    labels, _ = ndimage.label(smooth(*shape, seed=seed) > 0.02)
+    labels[labels == 3] = 1
+    labels[(slice(2, 9),) * len(shape)] = 77
+    labels[(slice(4, 5),) * len(shape)] = 78
+    labels[(slice(10, 20),) + (slice(12, 13),) * (len(shape) - 1)] = 79
+    return labels
+
+
+@pytest.mark.parametrize("name", ["smooth", "bytes", "few values", "volume", "line", "bars"])
 @pytest.mark.parametrize("distance", [1, 4])
-def test_labels_as_scikit_image(distance):
-    image = smooth(60, 70)
-    labels, _ = ndimage.label(smooth(60, 70, seed=2) > 0.02)
-    for options in ({}, {"exclude_border": False}, {"num_peaks": 3}, {"threshold_abs": 0.05}):
-        check(image, min_distance=distance, labels=labels, **options)
-    check(image, labels=np.zeros(image.shape, np.uint8))
+def test_labels_as_scikit_image(name, distance, container):
+    image = IMAGES[name].copy()
+    labels = regions(image.shape)
+    image[labels == 77] = image.max()
+    for options in (
+        {},
+        {"exclude_border": False},
+        {"num_peaks": 3},
+        {"threshold_abs": 0, "exclude_border": 2},
+    ):
+        expected = skimage_feature.peak_local_max(
+            image, min_distance=distance, labels=labels, **options
+        )
+        found = peak_local_max(
+            container(image), min_distance=distance, labels=container(labels), **options
+        )
+        np.testing.assert_array_equal(to_numpy(found), expected.reshape(-1, image.ndim))
+
+
+@given(
+    hnp.array_shapes(min_dims=2, max_dims=3, max_side=9).flatmap(
+        lambda shape: st.tuples(
+            hnp.arrays(np.uint8, shape, elements=st.integers(0, 2)),
+            hnp.arrays(np.int32, shape, elements=st.integers(0, 3)),
+        )
+    ),
+    st.integers(1, 3),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_small_labels(case, distance, border):
+    image, labels = case
+    check(image, min_distance=distance, labels=labels, exclude_border=border)
+
+
+def test_no_labels():
+    check(IMAGES["smooth"], labels=np.zeros((60, 70), np.uint8))
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -82,12 +123,6 @@ def test_chunks(name, container):
         expected = peak_local_max(image, 4, **options)
         found = peak_local_max(container(image), 4, **options)
         np.testing.assert_array_equal(to_numpy(found), expected)
-
-
-def test_what_chunks_do_not_have():
-    image = da.zeros((8, 8), chunks=4)
-    with pytest.raises(TypeError, match="labels are for NumPy arrays"):
-        peak_local_max(image, labels=image.astype(int))
 
 
 def test_threads_do_not_matter(monkeypatch):

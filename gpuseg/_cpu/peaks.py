@@ -10,6 +10,7 @@ import numpy as np
 
 from gpuseg._backend import threads
 from gpuseg._cpu._jit import jit
+from gpuseg._cpu._watershed_basins import neighbours
 from gpuseg.typing import NumpyArray
 
 # Fewer pixels a thread than this cost more to hand out than to look at.
@@ -117,11 +118,12 @@ def peaks(
     most: int | None,
 ) -> NumpyArray:
     """Coordinates (K, ndim) of scikit-image's peaks, the highest first."""
-    if labels is not None:
-        return _by_label(image, labels, distance, least, relative, border, most)
     if image.size == 0:
         return np.empty((0, image.ndim), np.int64)
     ends = bounds(image)
+    if labels is not None:
+        parts = [regions(image, labels, distance, border)]
+        return by_label(parts, ends, image.shape, distance, least, relative, most)
     above = threshold(ends, least, relative)
     found = candidates(image, None, distance, above)
     return coordinates([found], ends, image.shape, distance, border, most)
@@ -153,27 +155,95 @@ def coordinates(
     return np.stack(np.unravel_index(kept.places[:most], tuple(shape)), axis=1)
 
 
-def _by_label(
+class Regions(NamedTuple):
+    """Candidates of labels, whether each is alone, and how many pixels each label has.
+
+    Alone is a pixel that no cross of its label covers.
+    """
+
+    found: Found
+    alone: NumpyArray
+    labels: NumpyArray
+    sizes: NumpyArray
+
+
+def regions(
     image: NumpyArray,
     labels: NumpyArray,
     distance: int,
+    border: Sequence[int],
+    *,
+    inner: Sequence[tuple[int, int]] | None = None,
+    origin: Sequence[int] | None = None,
+    whole: Sequence[int] | None = None,
+) -> Regions:
+    """Candidates of each label; `border` pixels at the ends of the whole belong to none."""
+    sides = inner or [(0, 0)] * image.ndim
+    start, shape = origin or (0,) * image.ndim, whole or image.shape
+    labels = labels.astype(np.int64)
+    for axis, width in enumerate(border):
+        along = np.arange(labels.shape[axis]) + (start[axis] - sides[axis][0])
+        outside = (along < width) | (along >= shape[axis] - width)
+        labels[(slice(None),) * axis + (outside,)] = 0
+    own = tuple(slice(a, n - b) for (a, b), n in zip(sides, labels.shape, strict=True))
+    names, sizes = np.unique(labels[own], return_counts=True)
+    found = candidates(image, labels, distance, -np.inf, inner=sides, origin=start, whole=shape)
+    index = np.unravel_index(found.places, tuple(shape))
+    at = [x - o + a for x, o, (a, _) in zip(index, start, sides, strict=True)]
+    framed = np.pad(labels, 2)
+    pixels = np.ravel_multi_index([x + 2 for x in at], framed.shape)
+    steps = neighbours(framed.shape, 1)
+    alone = _alone(framed.reshape(-1), pixels, np.append(steps, 0), steps)
+    return Regions(found, alone, names[names != 0], sizes[names != 0])
+
+
+def by_label(
+    parts: Sequence[Regions],
+    ends: NumpyArray,
+    shape: Sequence[int],
+    distance: int,
     least: float | None,
     relative: float | None,
-    border: Sequence[int],
     most: int | None,
 ) -> NumpyArray:
-    from skimage.feature import peak_local_max
+    """Coordinates of the peaks of each label, in the order of labels.
 
-    found: NumpyArray = peak_local_max(
-        image,
-        min_distance=distance,
-        threshold_abs=least,
-        threshold_rel=relative,
-        exclude_border=tuple(int(width) for width in border),
-        num_peaks=np.inf if most is None else most,
-        labels=labels,
-    )
-    return found.reshape(-1, image.ndim)
+    As in scikit-image, a label all of whose pixels are candidates has no peaks but those alone.
+    """
+    found = Found(*(np.concatenate(c) for c in zip(*(part.found for part in parts), strict=True)))
+    alone = np.concatenate([part.alone for part in parts])
+    names, which = np.unique(np.concatenate([part.labels for part in parts]), return_inverse=True)
+    sizes = np.bincount(which, np.concatenate([part.sizes for part in parts]), names.size)
+    of = np.searchsorted(names, found.groups)
+    trivial = np.bincount(of, minlength=names.size) == sizes
+    stays = (~trivial[of] | alone) & (found.values > threshold(ends, least, relative))
+    found = Found(*(column[stays] for column in found))
+    kept = spaced(found, shape, distance, (0,) * len(shape))
+    if most is None or kept.places.size <= most:
+        # Already by value and place.
+        order = np.argsort(kept.groups, kind="stable")
+        kept = Found(*(column[order] for column in kept))
+    else:
+        kept = spaced(
+            kept._replace(groups=np.zeros_like(kept.groups)), shape, distance, (0,) * len(shape)
+        )
+    return np.stack(np.unravel_index(kept.places[:most], tuple(shape)), axis=1)
+
+
+@jit
+def _alone(labels: Any, pixels: Any, centres: Any, steps: Any) -> Any:
+    alone = np.ones(pixels.size, np.bool_)
+    for i in range(pixels.size):
+        label = labels[pixels[i]]
+        for j in range(centres.size):
+            centre = pixels[i] + centres[j]
+            covers = labels[centre] == label
+            for k in range(steps.size):
+                covers &= labels[centre + steps[k]] == label
+            if covers:
+                alone[i] = False
+                break
+    return alone
 
 
 @jit

@@ -15,7 +15,8 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from gpuseg._backend import implementation, limit_threads
-from gpuseg._cpu.peaks import Found, accepted, coordinates, paint, threshold
+from gpuseg._cpu.peaks import Found, Regions, accepted, coordinates, paint, threshold
+from gpuseg._cpu.peaks import by_label as by_label_peaks
 from gpuseg._dask import _by_label as by_label
 from gpuseg._dask._second_pass import again
 from gpuseg.typing import Array, NumpyArray
@@ -33,12 +34,10 @@ def peaks(
     most: int | None,
 ) -> Array:
     """Lazy coordinates (unknown, ndim) of peaks, the highest first."""
-    if labels is not None:
-        raise TypeError(
-            "labels are for NumPy arrays, got a Dask image; convert it with `array.compute()`"
-        )
     if image.size == 0:
         return da.zeros((0, image.ndim), dtype=np.int64)
+    if labels is not None:
+        return _by_label(image, labels, distance, least, relative, border, most)
     image, _ = by_label.align(image, None, distance)
     name = f"peaks-{tokenize(image.name, distance, least, relative, border, most)}"
     ends = da.stack([image.min(), image.max()]).rechunk(-1)
@@ -57,6 +56,75 @@ def peaks(
     return da.Array(layers, name, chunks, meta=np.empty((0, image.ndim), np.int64))
 
 
+def _by_label(
+    image: Array,
+    labels: Array,
+    distance: int,
+    least: float | None,
+    relative: float | None,
+    border: Sequence[int],
+    most: int | None,
+) -> Array:
+    # What is alone depends on pixels up to two steps away.
+    halo = max(2, distance)
+    image, labels = by_label.align(image, labels, halo)
+    name = f"peaks-{tokenize(image.name, labels.name, distance, least, relative, border, most)}"
+    ends = da.stack([image.min(), image.max()]).rechunk(-1)
+    graph: by_label.Graph = {}
+    task = partial(_regions, halo=halo, distance=distance, border=border)
+    keys = _labelled(graph, image, labels, halo, task, f"{name}-found")
+    last = partial(
+        by_label_peaks,
+        shape=image.shape,
+        distance=distance,
+        least=least,
+        relative=relative,
+        most=most,
+    )
+    graph[name, 0, 0] = (last, keys, (ends.name, 0))
+    layers = by_label.layers(graph, name, [image, labels, ends])
+    chunks = ((np.nan,), (image.ndim,))
+    return da.Array(layers, name, chunks, meta=np.empty((0, image.ndim), np.int64))
+
+
+def _labelled(
+    graph: by_label.Graph, image: Array, labels: Array, halo: int, task: Any, name: str
+) -> list[Any]:
+    """Add `task` for each chunk of image and labels with their neighbours' rims."""
+    around = by_label.rims(graph, image, halo, f"{name}-rim")
+    beside = by_label.rims(graph, labels, halo, f"{name}-labels")
+    keys = []
+    for index, origin, image_key, label_key in by_label.blocks(image, labels):
+        offsets, rims = around(index)
+        here = partial(task, offsets=offsets, origin=origin, whole=image.shape)
+        keys.append((name, *index))
+        graph[keys[-1]] = (here, image_key, rims, label_key, beside(index)[1])
+    return keys
+
+
+def _regions(
+    image: Array,
+    rims: list[dict[Index, Array]],
+    labels: Array,
+    label_rims: list[dict[Index, Array]],
+    *,
+    halo: int,
+    distance: int,
+    border: Sequence[int],
+    offsets: list[Index],
+    origin: Index,
+    whole: Index,
+) -> Regions:
+    image, inner = by_label.surrounded(image, halo, offsets, rims)
+    labels, _ = by_label.surrounded(labels, halo, offsets, label_rims)
+    where = {"inner": inner, "origin": origin, "whole": whole}
+    with limit_threads(1):
+        found: Regions = implementation(image, "peaks").regions(
+            image, labels, distance, border, **where
+        )
+    return found
+
+
 def markers(image: Array, labels: Array, distance: int) -> Array:
     """Lazy pixels 1, 2, ... (int32) at the peaks of each label, in raster order."""
     chunks = image.chunks
@@ -65,15 +133,8 @@ def markers(image: Array, labels: Array, distance: int) -> Array:
     image, labels = by_label.align(image, labels, distance)
     name = f"markers-{tokenize(image.name, labels.name, distance)}"
     graph: by_label.Graph = {}
-    around = by_label.rims(graph, image, distance, f"{name}-rim")
-    beside = by_label.rims(graph, labels, distance, f"{name}-labels")
-    keys = []
-    for index, origin, image_key, label_key in by_label.blocks(image, labels):
-        offsets, rims = around(index)
-        where = {"offsets": offsets, "origin": origin, "whole": image.shape}
-        keys.append((f"{name}-found", *index))
-        task = partial(_chunk_by_label, distance=distance, **where)
-        graph[keys[-1]] = (task, image_key, rims, label_key, beside(index)[1])
+    task = partial(_chunk_by_label, distance=distance)
+    keys = _labelled(graph, image, labels, distance, task, f"{name}-found")
     last = f"{name}-places"
     graph[last, 0] = (partial(accepted, shape=image.shape, distance=distance), keys)
     places = by_label.as_array(graph, last, [image, labels], (np.nan,), np.int64)
