@@ -18,7 +18,7 @@ from gpuseg._backend import implementation, limit_threads
 from gpuseg._cpu.peaks import Found, Regions, accepted, coordinates, paint, threshold
 from gpuseg._cpu.peaks import by_label as by_label_peaks
 from gpuseg._dask import _by_label as by_label
-from gpuseg._dask._second_pass import again
+from gpuseg._dask._second_pass import again, apart
 from gpuseg.typing import Array, NumpyArray
 
 Index = by_label.Index
@@ -69,7 +69,9 @@ def _by_label(
     halo = max(2, distance)
     image, labels = by_label.align(image, labels, halo)
     name = f"peaks-{tokenize(image.name, labels.name, distance, least, relative, border, most)}"
-    ends = da.stack([image.min(), image.max()]).rechunk(-1)
+    # From a copy of the graph: blocks would else be held from one use to the other.
+    other = apart(image, name)
+    ends = da.stack([other.min(), other.max()]).rechunk(-1)
     graph: by_label.Graph = {}
     task = partial(_regions, halo=halo, distance=distance, border=border)
     keys = _labelled(graph, image, labels, halo, task, f"{name}-found")
