@@ -114,8 +114,8 @@ def _sum_rows(
 def box_rows(source: Any, length: int, table: Any, cval: float, out: Any) -> None:
     """Sums of `length` rows along the middle axis of three, by sums of 2, 4, 8 of them.
 
-    A running sum is as fast for 11 neighbours and faster by a half for 101, but its rounding depends
-    on where the line began.
+    A running sum is as fast for 11 neighbours and faster by a half for 101, but its rounding
+    depends on where the line began.
     """
     outer, size, inner = source.shape
     columns = 64
