@@ -321,6 +321,7 @@ def grow(
     for i in range(order.size):
         p = order[i]
         inside = first <= p < last and node[p] != BEYOND
+        here = component(node, parent, p) if inside else 0
         found = 0
         for k in range(steps.size):
             r = p + steps[k]
@@ -328,6 +329,9 @@ def grow(
             if not own and (not inside or keys[r] == nothing):
                 continue
             if own and node[r] == NOTHING:
+                continue
+            # What is joined stays so, and sorting 26 neighbours is dear.
+            if own and inside and (node[r] == node[p] or joined(node, parent, tag, here, r)):
                 continue
             if not lower(keys, depth, r, p):
                 continue
@@ -346,6 +350,13 @@ def grow(
                 continue
             count = join(node, parent, bound, tag, p, r, edges, count)
     return count
+
+
+@jit
+def joined(node: Any, parent: Any, tag: Any, x: int, p: int) -> bool:
+    """Whether a pixel is in component `x`, or both have seeds."""
+    y = component(node, parent, p)
+    return bool(x == y or ((x < 0 or tag[x] < 0) and (y < 0 or tag[y] < 0)))
 
 
 @jit
