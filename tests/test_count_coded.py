@@ -174,3 +174,14 @@ def test_any_damage_gives_the_same_answer_as_libjpeg(slide, tmp_path, monkeypatc
         ]
         assert answers[0] == answers[1]
         assert answers[0].PixelsUnreadable > 0
+
+
+def test_a_real_slide(test_data, monkeypatch, batches):
+    """Aperio's RGB, whose tables are apart."""
+    path = test_data / "wsi" / "CMU-1-Small-Region.svs"
+    expected = by_libjpeg(path, monkeypatch, make_label_image=True)
+    monkeypatch.setattr(count_box, "MANY_TILES", 0)
+    stats, labels = ppc.count_slide(path, PARAMS, make_label_image=True)
+    assert sum(batches) == 10 * 13
+    assert stats == expected[0]
+    np.testing.assert_array_equal(labels, expected[1])
