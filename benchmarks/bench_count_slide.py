@@ -143,7 +143,7 @@ def _count(slide: Path, **options: Any) -> Callable[[], Any]:
 
 
 def _regions(slide: Path, side: int, repeats: int) -> Row:
-    """1000 wobbly discs that cover two thirds of the slide, overlapping here and there."""
+    """1000 wobbly discs that cover half of the slide."""
     rng = np.random.default_rng(0)
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     wobble = 1 + 0.1 * np.sin(3 * angles + rng.uniform(0, 7, (1000, 1)))

@@ -82,6 +82,45 @@ def test_equal_to_libjpeg(tmp_path, monkeypatch, batches, photometric):
     assert stats == ppc.count_slide(path, PARAMS)[0]
 
 
+def rings(count):
+    """Triangles that overlap; and a rectangle of whole tiles, one of half the slide."""
+    rng = np.random.default_rng(count)
+    corners = rng.uniform(0, (WIDTH, HEIGHT), (count, 1, 2)) + rng.normal(0, 150, (count, 3, 2))
+    return [*corners, (128, 64, 256, 320), (0, 300, WIDTH, 420)]
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("negative", [None, ppc.Parameters(hue_value=0.6, hue_width=0.5)])
+def test_regions_equal_those_of_libjpeg(slide, monkeypatch, batches, labelled, negative):
+    options = {"regions": rings(40), "label_image": labelled, "negative": negative}
+    expected = by_libjpeg(slide, monkeypatch, ppc.count_regions, **options)
+    assert not batches
+    counted = ppc.count_regions(slide, PARAMS, **options)
+    assert sum(batches) > 100
+    for (_, ours), (_, theirs) in zip(counted.regions, expected.regions, strict=True):
+        assert ours == theirs
+    assert counted.total == expected.total
+    if labelled:
+        np.testing.assert_array_equal(counted.label_image, expected.label_image)
+
+
+def test_only_tiles_with_a_region_are_decoded(slide, batches):
+    regions = [(TILE - 1, TILE, 2, 10), (5 * TILE, 5 * TILE, TILE, TILE)]
+    ppc.count_regions(slide, PARAMS, regions)
+    assert sum(batches) == 3
+
+
+def test_values_outside_the_regions_may_be_above_the_maximum(tmp_path, batches):
+    image = np.full((HEIGHT, WIDTH, 3), 250, np.uint8)
+    image[:480] = smooth_image(480, WIDTH) // 3
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, image, tile=(TILE, TILE), photometric="rgb", compression="jpeg")
+    counted = ppc.count_regions(path, PARAMS, (0, 0, WIDTH, 448), max_value=200)
+    assert counted.total.NumberTotalPixels == 448 * WIDTH
+    with pytest.raises(ValueError, match="between 0 and max_value=200"):
+        ppc.count_regions(path, PARAMS, (0, 0, WIDTH, 600), max_value=200)
+
+
 def test_boxes_that_cut_tiles(monkeypatch, batches, tmp_path):
     path = write(tmp_path / "slide.tif", tile=96)
     expected = by_libjpeg(path, monkeypatch, make_label_image=True)
@@ -134,9 +173,13 @@ def test_a_damaged_tile_is_named_or_skipped(slide, tmp_path, monkeypatch, batche
     overwrite(path, offset + length // 2, b"\xff\xd9")
     with pytest.raises(SlideError, match=r"tile row 3, column 5 .* is unreadable: corrupted JPEG"):
         ppc.count_slide(path, PARAMS)
-    skipped = ppc.count_regions(path, PARAMS, on_error="skip").total
-    assert skipped == by_libjpeg(path, monkeypatch, ppc.count_regions, on_error="skip").total
-    assert skipped.PixelsUnreadable == TILE**2
+    for regions in (None, rings(9)):
+        options = {"regions": regions, "on_error": "skip"}
+        skipped = ppc.count_regions(path, PARAMS, **options)
+        expected = by_libjpeg(path, monkeypatch, ppc.count_regions, **options)
+        assert skipped.total == expected.total
+        assert [stats for _, stats in skipped.regions] == [stats for _, stats in expected.regions]
+        assert skipped.total.PixelsUnreadable == TILE**2
     assert max(batches) > 0
 
 

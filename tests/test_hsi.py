@@ -348,11 +348,39 @@ def test_spans_are_masks(rng, channels):
             masks[region, row, start:stop] = True
             spans.append((region, row, start, stop))
     rule = make_rule(APERIO, SEED._replace(hue_value=0.7))
-    found = hsi.tally_spans(image, rule, np.array(spans), n)
-    for words, mask in zip(found, masks, strict=True):
+    found, out = np.zeros((n + 1, WORDS), np.int64), np.zeros((22, 2600), np.uint8)
+    hsi.tally_spans(image, rule, np.array(spans), found, out[1:21, 7:2507])
+    for words, mask in zip(found, [*masks, masks.any(axis=0)], strict=True):
         assert Tally.from_ints(words) == hsi.tally(image, rule, mask)
-    again = hsi.tally_spans(image, rule, np.array(spans), n, out=found.copy())
+    labels = np.zeros_like(out)
+    labels[1:21, 7:2507] = hsi.classify(image, rule, masks.any(axis=0))
+    np.testing.assert_array_equal(out, labels)
+    again = found.copy()
+    hsi.tally_spans(image, rule, np.array(spans), again)
     np.testing.assert_array_equal(again, 2 * found)
+
+
+@pytest.mark.parametrize("width", [1, 40, 256, 700, 1024, 1500])
+def test_spans_that_share_rows_and_blocks(rng, width):
+    """Regions of whole rows, side by side, one within another, and apart."""
+    from gpuseg._cpu import hsi
+
+    image, masks = picture(rng, (60, width)), np.zeros((5, 60, width), bool)
+    masks[0] = True
+    masks[1, 4:40] = True
+    masks[2, 10:30, width // 3 :] = True
+    masks[3, :35, : width // 2] = masks[4, 20:, width // 2 :] = True
+    for chosen in ([0], [1], [2], [3, 4], [1, 2, 3], [2, 3, 4], [0, 1, 2, 3, 4]):
+        spans = []
+        for region, mask in enumerate(masks[chosen]):
+            for row in np.flatnonzero(mask.any(axis=1)):
+                columns = np.flatnonzero(mask[row])
+                spans.append((region, row, columns[0], columns[-1] + 1))
+        words = np.zeros((len(chosen) + 1, WORDS), np.int64)
+        rule = make_rule(APERIO)
+        hsi.tally_spans(image, rule, np.array(spans), words)
+        for found, mask in zip(words, [*masks[chosen], masks[chosen].any(axis=0)], strict=True):
+            assert Tally.from_ints(found) == hsi.tally(image, rule, mask)
 
 
 def test_values_that_no_span_has_may_be_anything(rng):
@@ -364,20 +392,22 @@ def test_values_that_no_span_has_may_be_anything(rng):
     rule = rule_for(np.float32, SEED)
     mask = np.zeros((4, 90), bool)
     mask[1, :30] = mask[1, 40:] = True
-    words = hsi.tally_spans(image, rule, spans, 2)
+    words = np.zeros((3, WORDS), np.int64)
+    hsi.tally_spans(image, rule, spans, words)
     assert Tally.from_ints(words[0]) == hsi.tally(image, rule, mask)
     with pytest.raises(ValueError, match="got nan"):
-        hsi.tally_spans(image, rule, np.array([(0, 1, 0, 31)]), 1)
+        hsi.tally_spans(image, rule, np.array([(0, 1, 0, 31)]), words)
 
 
 def test_spans_outside_the_block_are_refused(rng):
     from gpuseg._cpu import hsi
 
-    image, rule = picture(rng, (4, 6)), make_rule(SEED)
+    image, rule, words = picture(rng, (4, 6)), make_rule(SEED), np.zeros((2, WORDS), np.int64)
     for span in ((0, 4, 0, 1), (0, 0, 0, 7), (0, -1, 0, 1), (1, 0, 0, 1), (0, 0, -1, 2)):
         with pytest.raises(ValueError, match="spans must lie in 1 regions and a block of"):
-            hsi.tally_spans(image, rule, np.array([span]), 1)
-    assert not hsi.tally_spans(image, rule, np.zeros((0, 4), int), 2).any()
+            hsi.tally_spans(image, rule, np.array([span]), words)
+    hsi.tally_spans(image, rule, np.zeros((0, 4), int), words)
+    assert not words.any()
 
 
 # Sums.

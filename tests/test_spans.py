@@ -1,13 +1,12 @@
-"""Spans of regions: cutting, merging and painting them agree with masks."""
+"""Spans of regions: cutting, meeting and painting them agree with masks."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuseg._cpu.spans import by_row, clip, lengths, paint, union
+from gpuseg._cpu.spans import by_row, clip, lengths, met, paint
 
 HEIGHT, WIDTH, REGIONS = 9, 14, 4
 
@@ -52,18 +51,10 @@ def test_clip_is_a_window_of_the_mask(rows, top, left, height, width):
 
 @settings(max_examples=60, deadline=None)
 @given(spans())
-def test_union_paint_and_lengths_are_those_of_the_masks(rows):
+def test_paint_lengths_and_what_is_met_are_those_of_the_masks(rows):
     masks = masks_of(rows, HEIGHT, WIDTH)
-    before = rows.copy()
-    merged = union(by_row(rows, HEIGHT)[0], 0)
-    np.testing.assert_array_equal(masks_of(merged, HEIGHT, WIDTH, 1)[0], masks.any(axis=0))
     np.testing.assert_array_equal(paint(rows, HEIGHT, WIDTH), masks.any(axis=0))
     np.testing.assert_array_equal(lengths(rows, REGIONS), masks.sum(axis=(1, 2)))
-    np.testing.assert_array_equal(rows, before)
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_union_leaves_its_argument_alone(count):
-    rows = np.array([[3, 1, 2, 5]], np.int32)[:count]
-    assert union(rows, 7).tolist() == [[7, 1, 2, 5]][:count]
-    assert rows.tolist() == [[3, 1, 2, 5]][:count]
+    parts = np.array([(top, left, 3, 2) for top in range(0, 9, 3) for left in range(0, 14, 2)])
+    inside = [masks[:, top : top + 3, left : left + 2].any() for top, left, _, _ in parts]
+    assert met(*by_row(rows, HEIGHT), parts).tolist() == inside

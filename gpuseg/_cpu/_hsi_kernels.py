@@ -1,4 +1,4 @@
-"""numba: one pass over an image, from rows of RGB to a tally, labels or tallies of regions.
+"""numba: one pass over an image, from rows of RGB to a tally and labels.
 
 `_cpu/hsi.py` calls these with addresses of rows. A block of 1024 pixels is split into planes that
 stay in L1 (20,000 Mpx/s; main loops that load with stride 3 lose a third of their speed),
@@ -20,7 +20,7 @@ BLOCK = 1024
 
 
 @jit
-def _split(source: Any, channels: int, n: int, r: Any, g: Any, b: Any, offset: Any) -> None:
+def split(source: Any, channels: int, n: int, r: Any, g: Any, b: Any, offset: Any) -> None:
     """Planes of n pixels, from `offset` on; unsigned, or numba checks for negative indices."""
     if channels == 3:
         for i in range(n):
@@ -35,7 +35,7 @@ def _split(source: Any, channels: int, n: int, r: Any, g: Any, b: Any, offset: A
 
 
 @jit
-def _stain(codes: Any, second: Any, n: int) -> None:
+def stain(codes: Any, second: Any, n: int) -> None:
     for i in range(n):
         stained = (codes[i] == 0) & (second[i] != 0)
         codes[i] = np.uint8(STAIN if stained else codes[i])
@@ -54,7 +54,7 @@ def write(codes: Any, offset: Any, n: int, out: Any) -> None:
 
 
 @jit
-def _apply_mask(codes: Any, mask: Any, n: int) -> int:
+def apply_mask(codes: Any, mask: Any, n: int) -> int:
     """Clear codes outside the mask; number of pixels inside."""
     total = np.uint32(0)
     for i in range(n):
@@ -76,7 +76,7 @@ def _masked_in_range(r: Any, g: Any, b: Any, mask: Any, n: int, scale: float) ->
 
 
 @jit
-def _scratch(sample: Any) -> Any:
+def scratch(sample: Any) -> Any:
     return (
         np.empty(BLOCK, sample.dtype),
         np.empty(BLOCK, sample.dtype),
@@ -98,7 +98,7 @@ def tally(job: Any, lattice: Any, floats: Any, words: Any, sample: Any) -> bool:
     address, stride, rows, width, channels = job[0], job[1], job[2], job[3], job[4]
     # Slices within the loop would cost 170 of a block's 700 ns, in reference counts.
     form, f, form2, f2, two = lattice[0], floats[0], lattice[-1], floats[-1], len(lattice) == 2
-    r, g, b, codes, second, fixed, spare = _scratch(sample)
+    r, g, b, codes, second, fixed, spare = scratch(sample)
     mask = np.empty(BLOCK, np.uint8)
     # What changes codes later adds them up later.
     later = two or job[5] != 0
@@ -112,7 +112,7 @@ def tally(job: Any, lattice: Any, floats: Any, words: Any, sample: Any) -> bool:
             for k in range(lines):
                 at = address + (top + k) * stride + start * channels * sample.itemsize
                 source = row_at(at, part * channels, sample.dtype)
-                _split(source, channels, part, r, g, b, np.uint64(k * part))
+                split(source, channels, part, r, g, b, np.uint64(k * part))
                 if job[5]:
                     source = row_at(job[5] + (top + k) * job[6] + start, part, np.uint8)
                     _copy(source, part, mask, np.uint64(k * part))
@@ -123,8 +123,8 @@ def tally(job: Any, lattice: Any, floats: Any, words: Any, sample: Any) -> bool:
             block_codes(r, g, b, n, form, f, codes, fixed, spare if later else words)
             if two:
                 block_codes(r, g, b, n, form2, f2, second, fixed, spare)
-                _stain(codes, second, n)
-            words[4] += _apply_mask(codes, mask, n) if job[5] else n
+                stain(codes, second, n)
+            words[4] += apply_mask(codes, mask, n) if job[5] else n
             if later:
                 add_codes(codes, r, g, b, fixed, 0, n, words)
             if job[7]:
@@ -132,91 +132,3 @@ def tally(job: Any, lattice: Any, floats: Any, words: Any, sample: Any) -> bool:
                     out = row_at(job[7] + (top + k) * job[8] + start, part, np.uint8)
                     write(codes, np.uint64(k * part), part, out)
     return True
-
-
-@jit
-def block_scratch(sample: Any) -> Any:
-    """Codes, codes by a second form, and words that nobody reads, for a block."""
-    _, _, _, codes, second, _, spare = _scratch(sample)
-    return codes, second, spare
-
-
-@jit
-def add_by_two(
-    r: Any, g: Any, b: Any, n: int, lattice: Any, floats: Any, work: Any, words: Any
-) -> None:
-    """Codes and tally of n <= BLOCK pixels of an integer image, counterstain included."""
-    codes, second, spare = work
-    block_codes(r, g, b, n, lattice[0], floats[0], codes, spare, spare)
-    block_codes(r, g, b, n, lattice[1], floats[1], second, spare, spare)
-    _stain(codes, second, n)
-    add_codes(codes, r, g, b, spare, 0, n, words)
-
-
-@jit
-def spans_state(spans: Any, n_regions: int, height: int, width: int) -> int:
-    """0 if spans (region, row, start, stop) are sorted by row, 1 if not, 2 if one lies outside."""
-    state, before = 0, 0
-    for k in range(len(spans)):
-        region, row, start, stop = spans[k, 0], spans[k, 1], spans[k, 2], spans[k, 3]
-        if not (0 <= region < n_regions and 0 <= row < height):
-            return 2
-        if not (0 <= start <= width and 0 <= stop <= width):
-            return 2
-        state = 1 if row < before else state
-        before = row
-    return state
-
-
-@jit
-def _add_pieces(
-    pieces: Any, spans: Any, codes: Any, r: Any, g: Any, b: Any, fixed: Any, words: Any
-) -> None:
-    """Add each span's part within a piece (place, first span, last span, left, right)."""
-    for p in range(len(pieces)):
-        place, left, right = pieces[p, 0], pieces[p, 3], pieces[p, 4]
-        for k in range(pieces[p, 1], pieces[p, 2]):
-            start, stop = max(spans[k, 2], left), min(spans[k, 3], right)
-            if start < stop:
-                mine = words[spans[k, 0]]
-                mine[4] += stop - start
-                add_codes(codes, r, g, b, fixed, place + start - left, stop - start, mine)
-
-
-@jit
-def tally_spans(job: Any, spans: Any, lattice: Any, floats: Any, words: Any, sample: Any) -> bool:
-    """Add spans (region, row, start, stop), sorted by row, to the regions' rows of `words`.
-
-    A row is classified once between its first start and its last stop, however many regions
-    share it; pieces of several short rows share a block. False if a value is out of range.
-    """
-    address, stride, channels = job[0], job[1], job[4]
-    form, f, form2, f2, two = lattice[0], floats[0], lattice[-1], floats[-1], len(lattice) == 2
-    r, g, b, codes, second, fixed, spare = _scratch(sample)
-    pieces = np.empty((BLOCK, 5), np.int64)
-    count, filled, last = 0, 0, 0
-    left, right, first, row = 0, 0, 0, 0
-    while True:
-        while left >= right and last < len(spans):
-            first, row = last, spans[last, 1]
-            left, right = spans[last, 2], spans[last, 3]
-            while last < len(spans) and spans[last, 1] == row:
-                left, right = min(left, spans[last, 2]), max(right, spans[last, 3])
-                last += 1
-        n = min(BLOCK, max(0, right - left))
-        if filled and (n == 0 or filled + n > BLOCK):
-            if not in_range(r, g, b, filled, f[11]):
-                return False
-            block_codes(r, g, b, filled, form, f, codes, fixed, spare)
-            if two:
-                block_codes(r, g, b, filled, form2, f2, second, fixed, spare)
-                _stain(codes, second, filled)
-            _add_pieces(pieces[:count], spans, codes, r, g, b, fixed, words)
-            count, filled = 0, 0
-        if n == 0:
-            return True
-        at = address + row * stride + left * channels * sample.itemsize
-        _split(row_at(at, n * channels, sample.dtype), channels, n, r, g, b, np.uint64(filled))
-        pieces[count, 0], pieces[count, 1], pieces[count, 2] = filled, first, last
-        pieces[count, 3], pieces[count, 4] = left, left + n
-        count, filled, left = count + 1, filled + n, left + n

@@ -8,10 +8,12 @@ import numpy as np
 
 from gpuseg._cpu import _hsi_kernels as hsi
 from gpuseg._cpu._hsi_codes import block_codes, in_range
+from gpuseg._cpu._hsi_spans import add_block, pieces_of, region_scratch, write_pieces
 from gpuseg._cpu._jit import jit
 from gpuseg._cpu._jpeg_colour import BLOCK, as_rgb, chroma_row, geometry, to_rgb
 from gpuseg._cpu._jpeg_scan import PADDING, planes, unstuffed
 from gpuseg._cpu._pointer import row_at
+from gpuseg._cpu.spans import clip
 
 _U = np.uint64
 
@@ -84,22 +86,28 @@ def pixels(address: int, size: int, frame: Any, out: Any) -> bool:
 
 
 @jit
-def tally(tiles: Any, frame: Any, lattice: Any, floats: Any, words: Any) -> int:
-    """Add parts of tiles to `words` and write their labels, as `_hsi_kernels.tally` does.
-
-    `tiles` has rows of a stream's address and size; top, left, height and width of the part that
-    counts; address and row stride of the labels (address 0 for none).
+def tally(
+    tiles: Any, frame: Any, lattice: Any, floats: Any, all_spans: Any, first: Any, words: Any
+) -> int:
+    """Add parts of tiles to the rows of `words` and write their labels, as `jpeg.tally` says.
 
     Returns the number of tiles done before one that is not an ordinary stream, or -1 - that number
     if a value is out of range.
     """
     shape = frame[1]
     scan, samples, chroma, sums, rgb = _scratch(shape, tiles[:, 1].max())
-    work = hsi.block_scratch(rgb)
+    block = hsi.scratch(rgb)
+    work = region_scratch(len(words) - 1)
     for number in range(len(tiles)):
-        if not _samples(tiles[number, 0], tiles[number, 1], frame, scan, samples):
+        tile = tiles[number]
+        spans = all_spans
+        if len(first):
+            spans = clip(all_spans, first, tile[8], tile[9], tile[4], tile[5])
+        if not _samples(tile[0], tile[1], frame, scan, samples):
             return number
-        if not _add(tiles[number], shape, samples, chroma, sums, rgb, lattice, floats, work, words):
+        if not _add(
+            tile, shape, samples, chroma, sums, rgb, lattice, floats, spans, block, work, words
+        ):
             return -1 - number
     return len(tiles)
 
@@ -114,39 +122,45 @@ def _add(
     rgb: Any,
     lattice: Any,
     floats: Any,
+    spans: Any,
+    block: Any,
     work: Any,
     words: Any,
 ) -> bool:
     """Add a tile whose samples are there; False if a value is out of range."""
     places, ycc, half = geometry(shape), shape[4] != 0, len(chroma) // 2
-    luma, pair = samples.ctypes.data, chroma.ctypes.data
-    top, left, height, width, out, stride = tile[2], tile[3], tile[4], tile[5], tile[6], tile[7]
+    luma, pair, out = samples.ctypes.data, chroma.ctypes.data, tile[6]
     r, g, b = rgb[:BLOCK], rgb[BLOCK : 2 * BLOCK], rgb[2 * BLOCK :]
     # Slices, or a function around the block's loops, would cost half their time once more, in
     # reference counts.
-    form, f, two, (codes, _, spare) = lattice[0], floats[0], len(lattice) == 2, work
-    narrow = f[11] < 255
-    # Short rows share a block.
-    together = max(1, BLOCK // width)
-    for y in range(top, top + height, together):
-        lines = min(together, top + height - y)
-        for x in range(left, left + width, BLOCK):
-            part = min(BLOCK, left + width - x)
-            for k in range(lines):
-                if x == left:
-                    chroma_row(luma, y + k, shape, places, sums, pair, half)
-                at = luma + (y + k) * places[0] + x
-                _colours(at, pair + x, half, part, ycc, rgb, _U(k * part))
-            n = part * lines
-            if narrow and not in_range(r, g, b, n, f[11]):
-                return False
+    form, f, two, total = lattice[0], floats[0], len(lattice) == 2, words[-1]
+    _, _, _, codes, second, _, spare = block
+    narrow, simple, own = f[11] < 255, not two and len(spans) == 0, work[1]
+    pieces = pieces_of(spans, tile[4], tile[5])
+    begin, before = 0, -1
+    for p in range(len(pieces)):
+        row, x, place = tile[2] + pieces[p, 0], tile[3] + pieces[p, 1], pieces[p, 3]
+        n = pieces[p, 2] - pieces[p, 1]
+        if row != before:
+            chroma_row(luma, row, shape, places, sums, pair, half)
+            before = row
+        _colours(luma + row * places[0] + x, pair + x, half, n, ycc, rgb, _U(place))
+        if p + 1 < len(pieces) and pieces[p + 1, 3]:
+            continue
+        n += place
+        if narrow and not in_range(r, g, b, n, f[11]):
+            return False
+        if simple:
+            block_codes(r, g, b, n, form, f, codes, spare, total)
+            total[4] += n
+        else:
+            own[:] = 0
+            block_codes(r, g, b, n, form, f, codes, spare, own)
             if two:
-                hsi.add_by_two(r, g, b, n, lattice, floats, work, words)
-            else:
-                block_codes(r, g, b, n, form, f, codes, spare, words)
-            words[4] += n
-            if out:
-                for k in range(lines):
-                    row = row_at(out + (y + k - top) * stride + x - left, part, np.uint8)
-                    hsi.write(codes, _U(k * part), part, row)
+                block_codes(r, g, b, n, lattice[1], floats[1], second, spare, spare)
+                hsi.stain(codes, second, n)
+            add_block(pieces, begin, p + 1, spans, n, r, g, b, codes, spare, not two, work, words)
+        if out:
+            write_pieces(pieces, begin, p + 1, codes, out, tile[7])
+        begin = p + 1
     return True

@@ -12,7 +12,9 @@ import numpy as np
 
 from gpuseg._backend import threads
 from gpuseg._cpu import _hsi_kernels as kernels
+from gpuseg._cpu import _hsi_spans as spans_kernels
 from gpuseg._cpu._pointer import is_rows
+from gpuseg._cpu.spans import paint
 from gpuseg._shared.hsi import WORDS, HuePlanes, Parameters, Rule, Tally
 from gpuseg.typing import NumpyArray
 
@@ -144,9 +146,9 @@ def tally_spans(
     block: NumpyArray,
     rule: Rule,
     spans: NumpyArray,
-    n_regions: int,
+    words: NumpyArray,
     out: NumpyArray | None = None,
-) -> NumpyArray:
+) -> None:
     """Tallies of many regions of one block, in one pass over it on the calling thread.
 
     Parameters
@@ -154,22 +156,19 @@ def tally_spans(
     block : array (H, W, 3 or 4)
     rule : Rule
     spans : int array (n, 4)
-        Rows (region, row, start, stop) local to the block, in any order; they may overlap.
-    n_regions : int
-    out : int64 array (n_regions, WORDS), optional
-        Added to instead of a new array.
-
-    Returns
-    -------
-    int64 array (n_regions, WORDS)
-        Rows for `Tally.from_ints`.
+        Rows (region, row, start, stop) local to the block, in any order. Those of different
+        regions may overlap.
+    words : int64 array (n_regions + 1, WORDS)
+        Added to: a row for each region, and one for the pixels in any of them.
+    out : uint8 array (H, W), optional
+        Zeros, which become the labels of these pixels.
     """
-    words = np.zeros((n_regions, WORDS), np.int64) if out is None else out
     spans = np.ascontiguousarray(spans, np.int32)
     if spans.ndim != 2 or spans.shape[1] != 4:
         raise ValueError(f"spans must have shape (n, 4), got {spans.shape}")
     height, width, channels = block.shape
-    state = kernels.spans_state(spans, n_regions, height, width)
+    n_regions = len(words) - 1
+    state = spans_kernels.spans_state(spans, n_regions, height, width)
     if state == 1:
         spans = spans[np.argsort(spans[:, 1], kind="stable")]
     elif state == 2:
@@ -177,17 +176,16 @@ def tally_spans(
             f"spans must lie in {n_regions} regions and a block of {height, width}, got (region, "
             f"row, start, stop) from {spans.min(0).tolist()} to {spans.max(0).tolist()}"
         )
+    if not len(spans):
+        return
     block = _native_rows(block)
     if rule.floating or rule.max_value < np.iinfo(block.dtype).max:
         # Values that no region has may be anything.
-        inside = np.zeros((height, width, 1), np.bool_)
-        for _, row, start, stop in spans.tolist():
-            inside[row, start:stop] = True
-        block = np.where(inside, block, block.dtype.type(0))
-    job = np.array((block.ctypes.data, block.strides[0], height, width, channels), np.int64)
-    if not kernels.tally_spans(job, spans, *rule.tables, words, _sample(block.dtype)):
+        block = np.where(paint(spans, height, width)[..., None], block, block.dtype.type(0))
+    target = (0, 0) if out is None else (out.ctypes.data, out.strides[0])
+    job = np.array((block.ctypes.data, block.strides[0], height, width, channels, *target))
+    if not spans_kernels.tally_spans(job, spans, *rule.tables, words, _sample(block.dtype)):
         _refuse(block, rule)
-    return words
 
 
 def parts(image: NumpyArray, mask: NumpyArray | None, out: NumpyArray | None) -> Iterator[_Part]:

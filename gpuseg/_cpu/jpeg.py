@@ -20,6 +20,7 @@ from gpuseg.typing import NumpyArray
 
 _TABLES, _STARTS = {0xDB, 0xC4}, {0xC0, 0xC1}
 _SAMPLING = {(1, 1), (2, 1), (2, 2)}
+_WHOLE = np.empty((0, 4), np.int32), np.empty(0, np.int64)
 
 
 class Frame(NamedTuple):
@@ -161,19 +162,28 @@ def decode(data: bytes, frame: Frame) -> NumpyArray | None:
     return out if pixels(address, len(data), tuple(frame), out.reshape(-1)) else None
 
 
-def tally(tiles: NumpyArray, frame: Frame, rule: Rule, words: NumpyArray) -> int:
+def tally(
+    tiles: NumpyArray,
+    frame: Frame,
+    rule: Rule,
+    words: NumpyArray,
+    rows: tuple[NumpyArray, NumpyArray] | None = None,
+) -> int:
     """Count the positive pixels of many tiles on the calling thread, and write their labels.
 
     Parameters
     ----------
-    tiles : int64 array (n, 8)
+    tiles : int64 array (n, 10)
         Address and size of a stream; top, left, height and width of the part of its pixels that
-        counts; address and row stride of its labels (address 0 for none).
+        counts; address and row stride of its labels (address 0 for none); top and left of this
+        part among the spans' rows.
     frame : Frame
     rule : Rule
-        Of uint8 images.
-    words : int64 array (WORDS,)
-        Added to.
+        Of uint8 images; of full scale where there are spans.
+    words : int64 array (n_regions + 1, WORDS)
+        Added to: a row for each region, and one for the pixels in any of them.
+    rows : tuple of arrays, optional
+        Spans of regions, as from `gpuseg._cpu.spans.by_row`; without them all pixels count.
 
     Returns
     -------
@@ -183,7 +193,8 @@ def tally(tiles: NumpyArray, frame: Frame, rule: Rule, words: NumpyArray) -> int
     """
     from gpuseg._cpu._jpeg_tiles import tally as count
 
-    done = int(count(tiles, tuple(frame), *rule.tables, words))
+    spans, first = _WHOLE if rows is None else rows
+    done = int(count(tiles, tuple(frame), *rule.tables, spans, first, words))
     if done < 0:
         raise ValueError(f"image values must be between 0 and max_value={rule.max_value}")
     return done

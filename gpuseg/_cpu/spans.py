@@ -17,9 +17,8 @@ def by_row(spans: NumpyArray, height: int) -> tuple[NumpyArray, NumpyArray]:
     return sorted_spans, np.searchsorted(sorted_spans[:, 1], np.arange(height + 1))
 
 
-def clip(
-    spans: NumpyArray, first: NumpyArray, top: int, left: int, height: int, width: int
-) -> NumpyArray:
+@jit
+def clip(spans: Any, first: Any, top: int, left: int, height: int, width: int) -> Any:
     """Parts of the spans of `by_row` within a tile, counted from the tile's corner.
 
     Examples
@@ -28,14 +27,10 @@ def clip(
     >>> clip(spans, first, 0, 4, 4, 4).tolist()
     [[0, 1, 0, 4]]
     """
-    return _clip(spans[first[top] : first[top + height]], top, left, width)
-
-
-@jit
-def _clip(spans: Any, top: int, left: int, width: int) -> Any:
-    found = np.empty((len(spans), 4), np.int32)
+    begin, end = first[top], first[top + height]
+    found = np.empty((end - begin, 4), np.int32)
     count = 0
-    for k in range(len(spans)):
+    for k in range(begin, end):
         start = max(spans[k, 2] - left, 0)
         stop = min(spans[k, 3] - left, width)
         if start < stop:
@@ -47,46 +42,17 @@ def _clip(spans: Any, top: int, left: int, width: int) -> Any:
     return found[:count]
 
 
-def union(spans: NumpyArray, number: int) -> NumpyArray:
-    """Spans of the pixels in any region, as region `number`; `spans` must be sorted by row.
-
-    Examples
-    --------
-    >>> union(np.array([[0, 1, 0, 4], [1, 1, 2, 9], [0, 3, 1, 2]], np.int32), 2).tolist()
-    [[2, 1, 0, 9], [2, 3, 1, 2]]
-    """
-    return _union(spans[:, 1:].copy(), number)
-
-
 @jit
-def _union(sides: Any, number: int) -> Any:
-    found = np.empty((len(sides), 4), np.int32)
-    count = 0
-    for k in range(len(sides)):
-        # Few regions share a row, and they come in about the same order in each.
-        row, start, stop, j = sides[k, 0], sides[k, 1], sides[k, 2], k
-        while j > 0 and sides[j - 1, 0] == row and sides[j - 1, 1] > start:
-            sides[j] = sides[j - 1]
-            j -= 1
-        sides[j, 0], sides[j, 1], sides[j, 2] = row, start, stop
-    for k in range(len(sides)):
-        row, start, stop = sides[k, 0], sides[k, 1], sides[k, 2]
-        if count and found[count - 1, 1] == row and start <= found[count - 1, 3]:
-            found[count - 1, 3] = max(found[count - 1, 3], stop)
-        else:
-            found[count, 0], found[count, 1] = number, row
-            found[count, 2], found[count, 3] = start, stop
-            count += 1
-    return found[:count]
-
-
-@jit
-def area(spans: Any) -> int:
-    """Pixels of all spans (…, start, stop), each counted as often as it is there."""
-    total = 0
-    for k in range(len(spans)):
-        total += spans[k, 3] - spans[k, 2]
-    return total
+def met(spans: Any, first: Any, parts: Any) -> Any:
+    """Which parts (top, left, height, width) of a box any of the spans of `by_row` meets."""
+    found = np.zeros(len(parts), np.bool_)
+    for number in range(len(parts)):
+        top, left, height, width = parts[number]
+        for k in range(first[top], first[top + height]):
+            if spans[k, 2] < left + width and spans[k, 3] > left:
+                found[number] = True
+                break
+    return found
 
 
 def lengths(spans: NumpyArray, n_regions: int) -> NumpyArray:

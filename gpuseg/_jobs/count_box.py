@@ -87,7 +87,7 @@ def _tiles(
     job: Job, box: Box, rows: tuple[NumpyArray, NumpyArray] | None, part: Box
 ) -> Iterator[tuple[Tile, tuple[slice, slice], NumpyArray | None]]:
     """Tiles of a part that are counted, their place in the box, and the spans within them."""
-    runs = [(part, None)] if rows is None else _runs(job.slide, box, rows)
+    runs = [(part, None)] if rows is None else _runs(job.slide, box, rows, part)
     for run, clipped in runs:
         for number, tile in enumerate(job.slide.read_tiles(*run, on_error=job.on_error)):
             y, x = tile.top - box[0], tile.left - box[1]
@@ -96,13 +96,12 @@ def _tiles(
 
 
 def _runs(
-    slide: Slide, box: Box, rows: tuple[NumpyArray, NumpyArray]
+    slide: Slide, box: Box, rows: tuple[NumpyArray, NumpyArray], part: Box
 ) -> Iterator[tuple[Box, list[NumpyArray]]]:
-    """Neighbouring tiles that spans meet, as boxes, and the spans within each; no other is read."""
+    """Neighbouring tiles of a part that spans of the box meet, as boxes, and the spans in each."""
     from gpuseg._cpu.spans import clip
 
-    spans, first = rows
-    top, left, bottom, right = box[0], box[1], box[0] + box[2], box[1] + box[3]
+    top, left, bottom, right = part[0], part[1], part[0] + part[2], part[1] + part[3]
     tall, wide = slide.levels[slide.level].tile
     for y in range(top - top % tall, bottom, tall):
         start, height = max(y, top), min(y + tall, bottom) - max(y, top)
@@ -110,7 +109,7 @@ def _runs(
         begin = left
         for x in range(left - left % wide, right, wide):
             edge, width = max(x, left), min(x + wide, right) - max(x, left)
-            found = clip(spans, first, start - top, edge - left, height, width)
+            found = clip(*rows, start - box[0], edge - box[1], height, width)
             if len(found):
                 begin = begin if met else edge
                 met.append(found)
@@ -130,13 +129,14 @@ def _count_tiles(
 ) -> None:
     """Add the box's tiles to `words`, each counted while it is in the cache."""
     from gpuseg._cpu import hsi
-    from gpuseg._cpu.spans import paint
 
     parts = [box]
-    if rows is None and job.slide.tile_count >= MANY_TILES:
+    # Values that no region has may be anything, and only the slower way leaves them out.
+    full = rows is None or job.rule.max_value == np.iinfo(np.uint8).max
+    if full and job.slide.tile_count >= MANY_TILES:
         from gpuseg._jobs.count_coded import count_coded
 
-        parts = count_coded(job.slide, box, job.rule, words[-1], labels)
+        parts = count_coded(job.slide, box, job.rule, rows, words, labels)
     tiles = (found for part in parts for found in _tiles(job, box, rows, part))
     for tile, place, spans in tiles:
         out = None if labels is None else labels[place]
@@ -144,29 +144,8 @@ def _count_tiles(
             _leave_out(tile, spans, words)
         elif spans is None:
             hsi.add(tile.pixels, job.rule, words[-1], None, out)
-        elif out is not None:
-            hsi.tally_spans(tile.pixels, job.rule, spans, len(words) - 1, words[:-1])
-            mask = paint(spans, tile.height, tile.width)
-            hsi.add(tile.pixels, job.rule, words[-1], mask, out)
         else:
-            _tally_regions(tile.pixels, job.rule, spans, words)
-
-
-def _tally_regions(pixels: NumpyArray, rule: Rule, spans: NumpyArray, words: NumpyArray) -> None:
-    """Add the regions' pixels to their rows, and all of them, each once, to the last row."""
-    from gpuseg._cpu import hsi
-    from gpuseg._cpu.spans import area, union
-
-    number = len(words) - 1
-    merged = union(spans, number)
-    if area(merged) == area(spans):
-        found = hsi.tally_spans(pixels, rule, spans, number)
-        words[:-1] += found
-        words[-1] += found.sum(axis=0)
-    else:
-        both = np.concatenate([spans, merged])
-        both = both[np.argsort(both[:, 1], kind="stable")]
-        hsi.tally_spans(pixels, rule, both, number + 1, words)
+            hsi.tally_spans(tile.pixels, job.rule, spans, words, out)
 
 
 def _leave_out(tile: Tile, spans: NumpyArray | None, words: NumpyArray) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import Any, Literal
 
@@ -282,11 +282,18 @@ class Slide:
             for x in range(left - left % wide, right, wide)
         ]
 
-    def coded_tiles(self, top: int, left: int, height: int, width: int) -> CodedTiles | None:
+    def coded_tiles(
+        self,
+        top: int,
+        left: int,
+        height: int,
+        width: int,
+        wanted: Callable[[NumpyArray], NumpyArray] | None = None,
+    ) -> CodedTiles | None:
         """Tiles that meet a box, not decoded, if the level's are JPEG in RGB or YCbCr.
 
         For code that decodes and computes in one go; what it cannot decode, `read_tiles` can, or
-        says why not.
+        says why not. `wanted` says of each of `CodedTiles.parts` whether to read it (default all).
         """
         from gpuseg.io._tiff import TiffReader
 
@@ -297,6 +304,7 @@ class Slide:
         edges = self._parts(level, (top, left, height, width))
         parts = np.array(edges, np.int64).reshape(-1, 4)
         parts[:, 2:] -= parts[:, :2]
+        parts = parts if wanted is None else parts[wanted(parts)]
         runs = reader.coded(level, parts[:, :2] // self.levels[level].tile)
         return CodedTiles(streams, parts, runs)
 
