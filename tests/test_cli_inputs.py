@@ -29,6 +29,12 @@ def test_each_slide_comes_once_where_it_is_named_first(slides: Path):
     assert expand(["s9.svs", "s*.svs", "s9.svs"]) == ["s9.svs", "s1.svs", "s10.svs"]
 
 
+def test_two_ways_to_write_a_path_are_one_slide_and_two_links_are_two(slides: Path):
+    (slides / "case1.svs").symlink_to(slides / "s1.svs")
+    assert expand(["s1.svs", "./s1.svs", str(slides / "s1.svs")]) == ["s1.svs"]
+    assert expand(["s1.svs", "case1.svs"]) == ["s1.svs", "case1.svs"]
+
+
 def test_a_file_that_looks_like_a_pattern_is_itself(slides: Path):
     assert expand(["[odd].svs"]) == ["[odd].svs"]
 

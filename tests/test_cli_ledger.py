@@ -33,6 +33,27 @@ def test_rows_are_remembered_by_what_they_were_made_from(table: Path):
     assert again.rows("b.svs", MADE_FROM, []) is None
 
 
+def test_links_to_one_slide_have_rows_of_their_own(table: Path, tmp_path: Path):
+    ledger = Ledger(table)
+    (tmp_path / "scan.svs").touch()
+    links = [str(tmp_path / name) for name in ("case1.svs", "case2.svs")]
+    for link in links:
+        Path(link).symlink_to(tmp_path / "scan.svs")
+        ledger.add(link, MADE_FROM, [], [{"slide": link}])
+    ledger.write_table(links, at_once=True)
+    assert [row["slide"] for row in read(table)] == links
+    assert Ledger(table).rows(links[0], MADE_FROM, []) == [{"slide": links[0]}]
+
+
+def test_names_that_are_no_utf8_are_remembered(table: Path):
+    name = os.fsdecode(b"a\xff.svs")
+    Ledger(table).add(name, MADE_FROM, [], [{"slide": name}])
+    again = Ledger(table)
+    assert again.rows(name, MADE_FROM, []) == [{"slide": name}]
+    again.write_table([name], at_once=True)
+    assert read(table) == [{"slide": name}]
+
+
 def test_outputs_have_to_be_made_and_to_exist(table: Path, tmp_path: Path):
     made, other = tmp_path / "a.png", tmp_path / "b.png"
     made.touch()

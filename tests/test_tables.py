@@ -49,6 +49,15 @@ def test_parquet_keeps_types_and_marks_what_is_missing(tmp_path: Path):
     assert frame["region"].isna().tolist() == [False, True]
 
 
+def test_names_that_are_no_utf8_are_written_with_an_escape(tmp_path: Path):
+    rows = [{"slide": os.fsdecode(b"a\xff.svs")}]
+    assert table_bytes(rows, ".csv").decode().splitlines()[1] == r"a\udcff.svs"
+    assert json.loads(table_bytes(rows, ".json")) == rows
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_table(tmp_path / "t.parquet", rows)
+    assert parquet.read_table(tmp_path / "t.parquet").to_pylist() == [{"slide": r"a\udcff.svs"}]
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".parquet"])
 def test_a_table_without_rows_is_a_file_all_the_same(tmp_path: Path, suffix: str):
     write_table(tmp_path / f"t{suffix}", [])

@@ -27,7 +27,7 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def expand(words: Sequence[str]) -> list[str]:
-    """Slides that paths, URLs and glob patterns name, each once.
+    """Slides that paths, URLs and glob patterns name, each once, as it is spelt first.
 
     A pattern is expanded here where the shell didn't: it was quoted, or the shell never does.
 
@@ -45,7 +45,18 @@ def expand(words: Sequence[str]) -> list[str]:
         if not found:
             raise UsageError(f"no file matches the pattern {word!r}")
         slides.extend(found)
-    return list(dict.fromkeys(slides))
+    spelt: dict[str, str] = {}
+    for slide in slides:
+        spelt.setdefault(slide_key(slide), slide)
+    return list(spelt.values())
+
+
+def slide_key(slide: str) -> str:
+    """What a slide is known by: its absolute path, or its URL.
+
+    Two links to one file are two slides: a study may well name its slides anew by links.
+    """
+    return slide if is_url(slide) else os.path.abspath(slide)
 
 
 def is_url(slide: str) -> bool:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuseg.cli._parser import UsageError
-from gpuseg.cli.inputs import is_url
+from gpuseg.cli.inputs import is_url, slide_key
 from gpuseg.io.tables import Row, replacing, table_bytes
 
 # What fsspec's file systems (HTTP, S3, Google, Azure) call a time of change or a checksum.
@@ -141,14 +141,10 @@ class Ledger:
     def _append(self, entry: dict[str, Any]) -> None:
         line = json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n"
         with self.path.open("ab") as file:
-            file.write(line.encode())
+            # A name that is no UTF-8 has lone surrogates; backslashes make JSON's escapes of them.
+            file.write(line.encode(errors="backslashreplace"))
             file.flush()
             os.fsync(file.fileno())
-
-
-def slide_key(slide: str) -> str:
-    """Name under which a slide is remembered: its absolute path, or its URL."""
-    return slide if is_url(slide) else os.path.realpath(slide)
 
 
 def state_of(slide: str) -> dict[str, Any] | None:

@@ -119,16 +119,25 @@ def table_bytes(rows: Sequence[Row] | Columns, suffix: str) -> bytes:
         writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        return text.getvalue().encode()
+        return _utf8(text.getvalue())
     if suffix == ".json":
-        return _json(rows).encode()
+        return _utf8(_json(rows))
     import pyarrow
     import pyarrow.parquet
 
-    table = pyarrow.table({name: [row.get(name) for row in rows] for name in names})
+    table = pyarrow.table({name: [_readable(row.get(name)) for row in rows] for name in names})
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(table, buffer)
     return buffer.getvalue()
+
+
+def _utf8(text: str) -> bytes:
+    """Text as UTF-8; names of files need not be any, and get an escape for each odd byte."""
+    return text.encode(errors="backslashreplace")
+
+
+def _readable(value: Value) -> Value:
+    return _utf8(value).decode() if isinstance(value, str) else value
 
 
 def _columns_bytes(table: Columns, suffix: str) -> bytes:
