@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +115,36 @@ def test_info_goes_on_after_a_slide_that_is_none(slide: Path, capsys: pytest.Cap
     assert "900 × 700" in out
     assert [line.startswith("gpuseg info: error: ") for line in err.splitlines()] == [True, True]
     assert err.count(str(broken)) == 1
+
+
+def shell(words: str, slide: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = f"{shlex.quote(sys.executable)} -m gpuseg {words}"
+    return subprocess.run(
+        ["sh", "-c", command], cwd=slide.parent, capture_output=True, env=os.environ | environment
+    )
+
+
+def test_a_closed_stream_is_no_error(slide: Path):
+    ran = shell(f"info {slide.name} >&-", slide)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+    assert shell("info gone.svs 2>&-", slide).returncode == 1
+
+
+def test_letters_that_a_stream_lacks_are_escaped(slide: Path):
+    slide = slide.rename(slide.with_name("ünï.tif"))
+    ran = shell(f"info {slide.name}", slide, PYTHONIOENCODING="ascii")
+    assert ran.returncode == 0, ran.stderr
+    assert rb"<Slide '\xfcn\xef.tif'" in ran.stdout
+    odd = slide.rename(os.fsdecode(os.fsencode(slide.parent) + b"/\xff.tif"))
+    ran = shell("info --json *.tif", odd)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)[0]["path"] == os.fsdecode(b"\xff.tif")
+
+
+def test_an_error_of_the_system_names_the_file_and_no_number(capsys: pytest.CaptureFixture[str]):
+    assert main(["sweep", "gone.npz", "--vary", "hue_width=0.1"]) == 1
+    err = capsys.readouterr().err
+    assert err == "gpuseg sweep: error: gone.npz: No such file or directory\n"
 
 
 def test_info_of_a_real_slide(test_data: Path, capsys: pytest.CaptureFixture[str]):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 
-from gpuseg.cli._parser import EXPECTED, Parser, UsageError
+from gpuseg.cli._parser import EXPECTED, Parser, UsageError, told
 
 __all__ = ["main"]
 
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["count", "a.svs", "--hue-with", "0.2"])
     2
     """
+    if argv is None:
+        _open_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in arguments if not word.startswith("-")), None)
     name = f"gpuseg {command}" if command in _COMMANDS else "gpuseg"
@@ -70,9 +73,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except EXPECTED as error:
-        return _say(f"{name}: error: {error}", 1)
+        return _say(f"{name}: error: {told(error)}", 1)
     finally:
         warnings.formatwarning = formatted
+
+
+def _open_streams() -> None:
+    """Make the process's streams take whatever is written, so that no result is lost at the end.
+
+    A stream may be closed (`gpuseg count … >&-`), or have no letter for µ or for a file's name.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _say(message: str, code: int) -> int:
@@ -83,7 +99,7 @@ def _say(message: str, code: int) -> int:
 def _run(arguments: list[str], command: str | None) -> int:
     parser = Parser(
         prog="gpuseg",
-        description="Positive pixel counting, from a slide on disk to a table and a label image.",
+        description="Segment and measure biological images: slides, folders of images, volumes.",
         epilog="`gpuseg COMMAND --help` explains a command.",
     )
     parser.add_version()

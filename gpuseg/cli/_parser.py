@@ -20,9 +20,25 @@ class UsageError(Exception):
 EXPECTED = (OSError, ValueError, RuntimeError, ImportError, MemoryError)
 
 
+def told(error: BaseException) -> str:
+    """What went wrong, as a user reads it: the file first, and no number of an error.
+
+    Examples
+    --------
+    >>> told(FileNotFoundError(2, "No such file or directory", "a.svs")), told(KeyError())
+    ('a.svs: No such file or directory', 'KeyError')
+    """
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and text.startswith("[Errno"):
+        named = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        return f"{named}{error.strerror}"
+    return text
+
+
 def reason(name: str, error: BaseException) -> str:
     """Message about one slide, which names it once."""
-    text = (str(error) or type(error).__name__).replace('on_error="skip"', "--on-error skip")
+    text = told(error).replace('on_error="skip"', "--on-error skip")
+    text = text.removesuffix("; a function that reads it may be given as `imread`")
     return text if name in text else f"{name}: {text}"
 
 
