@@ -137,6 +137,18 @@ def test_a_terminal_gets_the_telling_columns(folders, capsys, monkeypatch):
     assert "voi_split" not in out
 
 
+def test_a_narrow_terminal_gets_all_columns(folders, capsys, monkeypatch):
+    import sys
+
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["compare", "shifted", "gold", "--group", r"p\d"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("mean AP    SEG   Dice") == 2
+    assert "Q²" in out
+
+
 def test_files_of_other_names_are_a_pair(folders, capsys):
     assert main(["compare", "lossy/p1_a1.npy", "gold/p2_a2.tif", "--table", "t.json"]) == 0
     assert "1 pair: 1 compared" in capsys.readouterr().err

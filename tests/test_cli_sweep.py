@@ -97,6 +97,23 @@ def test_wrong_arguments_are_refused_before_any_work(image, words, message: str,
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("columns", ["20", "60", "200"])
+def test_a_narrow_terminal_gets_all_columns(image, capsys, monkeypatch, columns: str):
+    import sys
+
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    region = "left=0,top=0,width=100,height=100,name=a_long_name_of_a_region"
+    assert main(["sweep", "a.tif", "--vary", "hue_width=0.15", "--region", region]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (titles,) = (line.split() for line in lines if "hue_width" in line)
+    (values,) = (line.split() for line in lines if "10,000" in line)
+    assert (titles[0], titles[-2:]) == ("region", ["mean", "mm²"])
+    assert len(values) == len(titles)
+    assert values[-1] == "0.0025"
+
+
 def test_a_histogram_has_neither_regions_nor_levels(image, capsys):
     table("a.tif", "--vary", "hue_value=0.1", "--histogram", "h.npz")
     for words in (["--region", "0,0,5,5"], ["--level", "1"]):

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpuseg.cli._parser import UsageError
+from gpuseg.cli._parser import UsageError, reason
 from gpuseg.cli.compare_files import Pair
+from gpuseg.cli.rows import print_table
 from gpuseg.io.tables import Row, table_bytes
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _read_groups(path: str, column: str) -> dict[str, str]:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--group-table: {path}: {error}") from None
+        raise UsageError(f"--group-table: {reason(path, error)}") from None
     for name in ("image", column):
         if not rows or name not in rows[0]:
             has = ", ".join(rows[0]) if rows else "no rows"
@@ -167,7 +168,6 @@ def show(rows: Sequence[Row]) -> None:
         sys.stdout.write(table_bytes(rows, ".csv").decode())
         return
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -185,7 +185,7 @@ def show(rows: Sequence[Row]) -> None:
             table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(_cell(row.get(name))) for name in shown))
-    Console(file=sys.stdout).print(table)
+    print_table(table, sys.stdout)
 
 
 def _cell(value: object) -> str:

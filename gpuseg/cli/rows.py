@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from gpuseg.io.slides import Slide
 
 
+# Columns that any terminal has at most.
+_AMPLE = 1000
+
+
 def row(
     name: str,
     slide: Slide,
@@ -59,9 +63,26 @@ def show(
     if not (stream.isatty() if as_table is None else as_table):
         stream.write(table_bytes(rows, ".csv").decode())
         return
-    from rich.console import Console
+    print_table(_table(rows, varied), stream)
 
-    Console(file=stream).print(_table(rows, varied))
+
+def print_table(table: Any, stream: TextIO) -> None:
+    """Print rich's table. Columns of names fold to fit a terminal, those of numbers never do.
+
+    Rich would leave them out where it is too narrow; here its lines wrap.
+    """
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console(file=stream)
+    folding = [column for column in table.columns if column.overflow == "fold"]
+    for column in folding:
+        column.width = column.min_width
+    needed = Measurement.get(console, console.options.update(max_width=_AMPLE), table).maximum
+    for column in folding:
+        column.width = None
+    console.width = max(console.width, needed)
+    console.print(table)
 
 
 def _table(rows: Sequence[Row], varied: Sequence[str]) -> Any:
