@@ -100,6 +100,22 @@ def test_gaussian_in_any_shape(shape, sigma, mode, chunk, dtype):
     np.testing.assert_array_equal(cut.compute(), whole)
 
 
+@pytest.mark.parametrize("size", [1, 2, 4, 6, 9, 16, 50, 56, 62, 74, 120, 178, 1006])
+def test_cosines_of_lengths(size):
+    """Lengths of all kinds of factors, odd ones, and one with too great a prime; a vector of lines,
+    a part of one, and lines along the last axis."""
+    image = image_of((2, size, 11), seed=size)
+    image[..., 9] = image[..., 0]
+    for lines, sigma in ((image, 20.0), (image[..., :3], 16.5)):
+        found = filters.gaussian(lines, (0, sigma, 0), mode="reflect")
+        expected = ndimage.gaussian_filter1d(lines, sigma, axis=1, mode="reflect")
+        np.testing.assert_allclose(found, expected, rtol=1e-13)
+        last = filters.gaussian(lines.swapaxes(1, 2), (0, 0, sigma), mode="reflect")
+        np.testing.assert_array_equal(last.swapaxes(1, 2), found)
+    whole = filters.gaussian(image, (0, 20.0, 0), mode="reflect")
+    np.testing.assert_array_equal(whole[..., 0], whole[..., 9])
+
+
 def test_cosines_keep_zero_and_constants():
     """`image > threshold` where both are 0 must not be decided by rounding."""
     image = np.zeros((300, 200))
