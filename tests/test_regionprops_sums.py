@@ -181,3 +181,23 @@ def test_integer_means_have_scikit_images_bits():
     names = ["label", "area", "bbox", "centroid", "intensity_mean", "intensity_max"]
     expected = skimage_measure.regionprops_table(labels, image, properties=names)
     assert_same_bits(regionprops_table(labels, image, properties=names), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint32, np.int64])
+@pytest.mark.parametrize("width", [1, 2, 63, 64, 65, 127, 128, 130])
+def test_runs_of_rows_of_every_width(width, dtype):
+    """Rows are compared 64 pixels at a time; the last word overlaps the one before."""
+    rng = np.random.default_rng(width)
+    labels = np.repeat(rng.integers(0, 5, (9, 2 * width)), 2, axis=1)[:, 1 : width + 1]
+    labels[3], labels[4] = 2, 0
+    image = rng.integers(0, 256, labels.shape, np.uint8)
+    names = ("label", "area", "intensity_sum", "centroid")
+    table = regionprops_table(labels.astype(dtype), image, properties=names)
+    ids = np.unique(labels[labels > 0])
+    np.testing.assert_array_equal(table["label"], ids)
+    for k, number in enumerate(ids):
+        where = np.nonzero(labels == number)
+        assert table["area"][k] == where[0].size
+        assert table["intensity_sum"][k] == image[where].sum()
+        assert table["centroid-0"][k] == where[0].sum() / where[0].size
+        assert table["centroid-1"][k] == where[1].sum() / where[1].size

@@ -57,7 +57,7 @@ class Strip:
     def __init__(self, block: Block, start: int, stop: int) -> None:
         self.block, self.start, self.stop = block, start, stop
         labels = block.labels[start:stop]
-        self.lowest, highest = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+        self.lowest, highest = map(int, runs_.extent(labels)) if labels.size else (0, 0)
         if highest >= 2**63:
             raise ValueError(f"labels must be below 2**63, got {highest}")
         self.low = self.lowest if block.plan.everything else max(self.lowest, 1)
@@ -148,24 +148,22 @@ class Strip:
 
     def _shapes(self, runs: NumpyArray, n: int, places: NumpyArray, left: int) -> None:
         """Features of the runs alone."""
-        acc, x0, column = self.acc, self.block.origin[-1] + left, self.columns.get
-        runs_.count_pixels(runs, n, acc, column(("count", 0)))
-        if ("lower", 0) in self.columns:
-            runs_.bounds(runs, n, places, x0, acc, column(("lower", 0)), column(("upper", 0)))
-        if ("first0", 0) in self.columns:
-            width = self.block.plan.limbs(1)
-            runs_.first_moments(runs, n, places, x0, acc, column(("first0", 0)), width)
-        if ("second00", 0) in self.columns:
-            width = self.block.plan.limbs(2)
-            runs_.second_moments(runs, n, places, x0, acc, column(("second00", 0)), width)
-
+        acc, plan, x0 = self.acc, self.block.plan, self.block.origin[-1] + left
+        lower, upper, first, second = (
+            self.columns.get((name, 0), -1) for name in ("lower", "upper", "first0", "second00")
+        )
+        runs_.first_moments(runs, n, places, x0, acc, first, plan.limbs(1))
+        if lower >= 0:
+            runs_.bounds(runs, n, places, x0, acc, lower, upper)
+        if second >= 0:
+            runs_.second_moments(runs, n, places, x0, acc, second, plan.limbs(2))
         if ("powers", 0) in self.columns:
-            primes = self.block.plan.primes
+            primes = plan.primes
             if left != self.left:
                 size = min(_TILE_COLUMNS, self.block.labels.shape[1] - left)
                 self.left, self.sums = left, runs_.power_sums(x0, size, primes)
             array = np.array(primes, np.int64)
-            runs_.powers(runs, n, places, self.sums, array, acc, column(("powers", 0)))
+            runs_.powers(runs, n, places, self.sums, array, acc, self.columns["powers", 0])
 
     def _neighbours(self, runs: NumpyArray, n: int, top: int, left: int) -> None:
         """Features of the pixels' neighbourhoods."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpuseg._cpu._jit import jit
-from gpuseg._cpu._regionprops_runs import put
+from gpuseg._cpu._regionprops_runs import put, run_at
 from gpuseg._shared.region_rows import HALF_MANTISSA, LIMB_BITS, MINUS_INFINITY, NAN, PLUS_INFINITY
 from gpuseg.typing import NumpyArray
 
@@ -41,18 +41,17 @@ def narrow_sums(
 ) -> None:
     """Sum and sum of squares; a column below 0 is not wanted. `image` is (rows, columns)."""
     for i in range(n):
-        line, a, b = image[runs[0, i]], runs[1, i], runs[2, i]
-        row = acc[runs[3, i]]
+        r, a, b, slot = run_at(runs, i)
         if total >= 0:
             s = np.int64(0)
             for x in range(a, b):
-                s += np.int64(line[x])
-            row[total] += s
+                s += np.int64(image[r, x])
+            acc[slot, total] += s
         if square >= 0:
             q = np.int64(0)
             for x in range(a, b):
-                q += np.int64(line[x]) * np.int64(line[x])
-            put(row, square, width, q)
+                q += np.int64(image[r, x]) * np.int64(image[r, x])
+            put(acc, slot, square, width, q)
 
 
 @jit
@@ -69,16 +68,15 @@ def narrow_weighted(
     """Sums of value times coordinate, one after the other."""
     leading = places.shape[1]
     for i in range(n):
-        r, a, b = runs[0, i], runs[1, i], runs[2, i]
-        line, row = image[r], acc[runs[3, i]]
+        r, a, b, slot = run_at(runs, i)
         s, t = np.int64(0), np.int64(0)
         for x in range(a, b):
-            v = np.int64(line[x])
+            v = np.int64(image[r, x])
             s += v
             t += v * np.int64(x)
         for axis in range(leading):
-            put(row, column + axis * width, width, places[r, axis] * s)
-        put(row, column + leading * width, width, t + x0 * s)
+            put(acc, slot, column + axis * width, width, places[r, axis] * s)
+        put(acc, slot, column + leading * width, width, t + x0 * s)
 
 
 @jit
@@ -87,13 +85,14 @@ def narrow_extrema(
 ) -> None:
     """Least and greatest values."""
     for i in range(n):
-        line, row = image[runs[0, i]], acc[runs[3, i]]
-        low, high = row[least], row[greatest]
-        for x in range(runs[1, i], runs[2, i]):
-            v = np.int64(line[x])
+        r, a, b, slot = run_at(runs, i)
+        low = high = image[r, a]
+        for x in range(a, b):
+            v = image[r, x]
             low = v if v < low else low
             high = v if v > high else high
-        row[least], row[greatest] = low, high
+        acc[slot, least] = min(acc[slot, least], np.int64(low))
+        acc[slot, greatest] = max(acc[slot, greatest], np.int64(high))
 
 
 @jit
@@ -111,18 +110,18 @@ def narrow_positions(
     `base` is the index, in the whole image, of each row's first pixel.
     """
     for i in range(n):
-        r, a = runs[0, i], runs[1, i]
-        line, row = image[r], acc[runs[3, i]]
-        low = high = np.int64(line[a])
+        r, a, b, slot = run_at(runs, i)
+        row = acc[slot]
+        low = high = np.int64(image[r, a])
         at_low = at_high = a
-        for x in range(a + 1, runs[2, i]):
-            v = np.int64(line[x])
+        for x in range(a, b):
+            v = np.int64(image[r, x])
             if v < low:
                 low, at_low = v, x
             if v > high:
                 high, at_high = v, x
-        merge_least(row, least, 2, low, base[r] + at_low)
-        merge_greatest(row, greatest, 2, high, base[r] + at_high)
+        merge_least(row, least, 2, low, base[r] + np.int64(at_low))
+        merge_greatest(row, greatest, 2, high, base[r] + np.int64(at_high))
 
 
 @jit(inline="always")
@@ -308,8 +307,8 @@ def wide_extrema(
                 high, at_high = key, x
             some = True
         if some:
-            merge_least(row, least, stride, low, base[r] + at_low)
-            merge_greatest(row, greatest, stride, high, base[r] + at_high)
+            merge_least(row, least, stride, low, base[r] + np.int64(at_low))
+            merge_greatest(row, greatest, stride, high, base[r] + np.int64(at_high))
 
 
 @jit

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from gpuseg._backend import threads
 from gpuseg._cpu._jit import jit
 from gpuseg._cpu._regionprops_strip import Block, Strip
+from gpuseg._cpu._strips import shared
 from gpuseg._shared.region_columns import make_columns
 from gpuseg._shared.region_rows import (
     AT_MAXIMUM,
@@ -97,11 +97,8 @@ def measure(
     )
     parts = max(1, min(threads(), core.size // _STRIP_PIXELS, height))
     edges = [height * i // parts for i in range(parts + 1)]
-    if parts == 1:
-        return Strip(block, 0, height).rows()
-    with ThreadPoolExecutor(parts) as pool:
-        strips = pool.map(lambda a, b: Strip(block, a, b).rows(), edges[:-1], edges[1:])
-        return merge(list(strips))
+    strips = shared(lambda i: Strip(block, edges[i], edges[i + 1]).rows(), range(parts))
+    return strips[0] if parts == 1 else merge(strips)
 
 
 def merge(parts: Sequence[Rows]) -> Rows:
@@ -152,11 +149,11 @@ def _merge_sorted(
     while i < labels.size or j < other_labels.size:
         if j == other_labels.size or (i < labels.size and labels[i] < other_labels[j]):
             out_labels[k] = labels[i]
-            out_rows[k] = rows[i]
+            _copy_row(rows[i], out_rows[k])
             i += 1
         elif i == labels.size or other_labels[j] < labels[i]:
             out_labels[k] = other_labels[j]
-            out_rows[k] = other_rows[j]
+            _copy_row(other_rows[j], out_rows[k])
             j += 1
         else:
             out_labels[k] = labels[i]
@@ -165,6 +162,12 @@ def _merge_sorted(
             j += 1
         k += 1
     return k
+
+
+@jit(forceinline=True)
+def _copy_row(row: NumpyArray, out: NumpyArray) -> None:
+    for c in range(row.size):
+        out[c] = row[c]
 
 
 @jit
