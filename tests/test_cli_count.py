@@ -66,7 +66,8 @@ def check_row(row: dict[str, str], image: np.ndarray, mask: np.ndarray | None = 
 
 
 def test_one_row_a_slide_with_everything_that_was_asked(slides, capsys):
-    assert main(["count", "s*.tif", "--preset", "dab", "--table", "t.csv"]) == 0
+    words = ["--preset", "dab", "--table", "t.csv", "--no-progress"]
+    assert main(["count", "s*.tif", *words]) == 0
     rows = rows_of("t.csv")
     assert [row["slide"] for row in rows] == ["s2.tif", "s10.tif"]
     for row in rows:
@@ -232,6 +233,25 @@ def test_a_region_outside_fails_its_slide(slides, capsys):
     assert capsys.readouterr().err.count("lies outside the slide") == 2
 
 
+@pytest.mark.parametrize(
+    "region",
+    [
+        "-1,-1,-1,-1",
+        "left=-30",
+        "left=-30,right=-5",
+        "left=0.9,width=0.05,units=fraction",
+        "left=0.01,width=0.001,units=mm",
+        "left=1,width=1,magnification=20,units=mag_pixels",
+        "0,0,9,0,9,9,0,9,-1,-1,2,2,4,2,4,4",
+        "100,100,0,20,10,0",
+    ],
+)
+def test_regions_are_left_to_slides_that_may_have_them(region: str):
+    from gpuseg.cli.options import check_region, parse_region
+
+    check_region(parse_region(region))
+
+
 def corrupt(path: Path) -> None:
     """Overwrite one tile of a JPEG slide with zeros."""
     image = np.full((512, 512, 3), (120, 80, 40), np.uint8)
@@ -341,6 +361,10 @@ def no_handler(self, task, progress):
         (["--scheduler", "gpu"], "--scheduler must be 'processes', 'cuda', an address"),
         (["--scheduler", "tcp://h:1", "--workers", "2"], "cannot be set for a running scheduler"),
         (["--region", "here"], "--region must be numbers"),
+        (["--region", "1,2,3"], "--region: a region as a list has 4 numbers, 6, or"),
+        (["--region", "0,0,0,9"], "--region: width and height of a region must be positive"),
+        (["--region", "left=5,widht=3"], "--region: a region's dictionary has some of left, top"),
+        (["--region", "left=5,units=cm"], "--region: units must be one of base_pixels"),
         (["--regions", "no.geojson"], "--regions must be a file, got 'no.geojson'"),
         (["--hue-value", "2"], "--hue-value must be between 0 and 1, got 2.0"),
         (["--on-error", "skp"], "unknown choice 'skp'; did you mean skip?"),

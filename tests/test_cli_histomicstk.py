@@ -178,6 +178,7 @@ def test_schedulers_and_counts(words, expected):
         (["--outputLabelImage", "l.jpg"], "--outputLabelImage must end in .tif, .tiff, .zarr or"),
         (["--output_form", "pretty"], "unknown choice 'pretty'"),
         (["--region", "1,2,a,b"], "--region must be numbers"),
+        (["--region", "1,2"], "--region: a region as a list has 4 numbers, 6, or"),
         (["--regions", "r.json"], "unknown option --regions; did you mean --region?"),
     ],
 )
@@ -210,8 +211,8 @@ def test_parameters_are_all_needed_as_there(image, capsys):
 def test_missing_folders_are_known_before_the_work(image, capsys):
     command = ["PositivePixelCount", "a.tif", *SEED]
     for flag in ("--returnparameterfile", "--image_annotation", "--outputLabelImage"):
-        assert main([*command, flag, "no/where.png"]) == 1
-        assert "the folder of 'no/where.png' does not exist" in capsys.readouterr().err
+        assert main([*command, flag, "no/where.png"]) == 2
+        assert f"{flag}: the folder of 'no/where.png' does not exist" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(

@@ -130,6 +130,18 @@ def test_outputs_have_known_suffixes_and_existing_folders(slides: Path):
         destinations("--labels", os.path.join("nowhere", "l.tif"), ["s1.svs"], [".zarr", ".tif"])
 
 
+@pytest.mark.parametrize("name", ["l.tif", "new/folder/", "./"])
+def test_folders_that_cannot_be_written_to_are_refused(slides: Path, monkeypatch, name: str):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(UsageError, match="the folder of --labels cannot be written to: '"):
+        destinations("--labels", name, ["s1.svs"], [".zarr", ".tif"])
+
+
+def test_a_file_is_no_folder_for_outputs(slides: Path):
+    with pytest.raises(UsageError, match=r"cannot be written to: 'other.tif/labels'"):
+        destinations("--labels", "other.tif/labels/", ["s1.svs"], [".zarr", ".tif"])
+
+
 def test_an_existing_zarr_is_an_output_and_no_folder_for_outputs(tmp_path: Path):
     (tmp_path / "l.zarr").mkdir()
     paths = destinations("--labels", f"{tmp_path}/l.zarr", ["a.svs"], [".zarr"])

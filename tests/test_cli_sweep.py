@@ -66,7 +66,7 @@ def test_a_kept_histogram_answers_without_the_slide(image):
 def test_a_pipe_gets_csv_and_a_terminal_the_varied_columns(image, capsys, monkeypatch):
     import sys
 
-    command = ["sweep", "a.tif", "--vary", "hue_width=0.1,0.2"]
+    command = ["sweep", "a.tif", "--vary", "hue_width=0.1,0.2", "--no-progress"]
     assert main(command) == 0
     out, err = capsys.readouterr()
     assert [row["hue_width"] for row in csv.DictReader(io.StringIO(out))] == ["0.1", "0.2"]
@@ -89,6 +89,11 @@ def test_a_pipe_gets_csv_and_a_terminal_the_varied_columns(image, capsys, monkey
             ["--vary", "hue_value=0", "--histogram", "h.npz", "--region", "0,0,5,5"],
             "--histogram keeps the colours of a whole slide, not of regions",
         ),
+        (
+            ["--vary", "hue_value=0", "--histogram", "no/h.npz"],
+            "--histogram: the folder of 'no/h.npz' does not exist",
+        ),
+        (["--vary", "hue_value=0", "--region", "1,2,3"], "--region: a region as a list has"),
         ([], "the following arguments are required: --vary"),
     ],
 )

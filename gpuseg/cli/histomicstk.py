@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gpuseg._shared.hsi import Output, Parameters
 from gpuseg.cli._parser import UsageError
 from gpuseg.cli.inputs import basename
-from gpuseg.cli.options import check_dtype, parse_region
+from gpuseg.cli.options import check_dtype, check_region, parse_region
 from gpuseg.cli.plan import refuse_foreign
 from gpuseg.cli.progress import Progress
 from gpuseg.io.tables import check_folder, replacing
@@ -85,10 +85,10 @@ def run(options: argparse.Namespace) -> int:
     _refuse(options)
     params = _parameters(options)
     region = parse_region(options.region)
+    check_region(region)
     label_file = options.outputLabelImage and _label_file(options)
-    for path in (options.returnParameterFile, options.outputAnnotationFile):
-        if path:
-            check_folder(Path(path))
+    _check_folder("--returnparameterfile", options.returnParameterFile)
+    _check_folder("--image_annotation", options.outputAnnotationFile)
     counted = _count(options, params, region, label_file)
     if label_file and counted.labels is None:
         _write_png(label_file, counted, colours=options.outputImageForm == "visible")
@@ -160,8 +160,16 @@ def _label_file(options: argparse.Namespace) -> Path:
         raise UsageError(f"--outputLabelImage would write over the image {name!r}")
     if path.suffix.lower() in _PYRAMIDS:
         refuse_foreign("--outputLabelImage", path)
-    check_folder(path)
+    _check_folder("--outputLabelImage", name)
     return path
+
+
+def _check_folder(option: str, name: str | None) -> None:
+    if name:
+        try:
+            check_folder(Path(name))
+        except OSError as error:
+            raise UsageError(f"{option}: {error}") from None
 
 
 def _write_png(path: Path, counted: SlideCount, *, colours: bool) -> None:

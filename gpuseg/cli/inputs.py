@@ -116,7 +116,8 @@ def destinations(
     Raises
     ------
     UsageError
-        If several slides would share an output, an output is a slide, or a suffix is unknown.
+        If several slides would share an output, an output is a slide, a suffix is unknown, or a
+        folder does not exist or can't be written to.
     """
     is_folder = template.endswith(("/", os.sep)) or (
         os.path.isdir(template) and not template.rstrip("/").endswith(tuple(suffixes))
@@ -133,9 +134,17 @@ def destinations(
     paths = [Path(fill(template, slide)) for slide in slides]
     _check_distinct(option, paths, slides)
     for folder in {path.parent for path in paths}:
-        if not folder.is_dir() and not is_folder:
-            raise UsageError(f"the folder of {option} does not exist: {str(folder)!r}")
+        _check_folder(option, folder, is_folder)
     return paths
+
+
+def _check_folder(option: str, folder: Path, made: bool) -> None:
+    """Refuse a folder that does not exist, unless it is made, or that can't be written to."""
+    if not made and not folder.is_dir():
+        raise UsageError(f"the folder of {option} does not exist: {str(folder)!r}")
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UsageError(f"the folder of {option} cannot be written to: {str(folder)!r}")
 
 
 def _check_distinct(option: str, paths: Sequence[Path], slides: Sequence[str]) -> None:

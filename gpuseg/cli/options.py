@@ -161,12 +161,30 @@ def regions(options: argparse.Namespace) -> tuple[list[Any], list[str]]:
     Raises
     ------
     UsageError
-        If a region is no list of numbers and no `name=value` words, or a file does not exist.
+        If a region is no list of numbers and no `name=value` words or can be in no slide, or a
+        file does not exist.
     """
     for file in options.regions:
         if "{" not in file and not is_url(file) and not os.path.isfile(file):
             raise UsageError(f"--regions must be a file, got {file!r}")
-    return [parse_region(text) for text in options.region], list(options.regions)
+    parsed = [parse_region(text) for text in options.region]
+    for spec in parsed:
+        check_region(spec)
+    return parsed, list(options.regions)
+
+
+def check_region(spec: Any) -> None:
+    """Refuse what is no region in any slide, by one so large and so fine that it holds them all.
+
+    What depends on the slide's size is left to each slide.
+    """
+    from gpuseg.io.regions import as_regions
+
+    try:
+        as_regions(spec, slide_shape=(1 << 51, 1 << 51), mpp=1e-6, magnification=1e6)
+    except (ValueError, TypeError) as error:
+        if "the slide" not in str(error):
+            raise UsageError(f"--region: {error}") from None
 
 
 def region_files(templates: list[str], slide: str) -> list[str]:

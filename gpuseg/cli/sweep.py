@@ -107,7 +107,10 @@ def _checked(options: argparse.Namespace, has_regions: bool) -> Path | None:
         if has_regions or from_histogram:
             what = "regions" if has_regions else "a histogram"
             raise UsageError(f"--histogram keeps the colours of a whole slide, not of {what}")
-        check_folder(Path(options.histogram))
+        try:
+            check_folder(Path(options.histogram))
+        except OSError as error:
+            raise UsageError(f"--histogram: {error}") from None
     if from_histogram and (has_regions or shared.level(options)):
         raise UsageError(
             f"regions and levels need the slide itself, got the histogram {options.slide!r}"
