@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 
 import numpy as np
@@ -94,6 +95,81 @@ def test_parquet(folder):
     assert table.column("image").to_pylist()[3] == "t1.tif"
 
 
+def test_parquet_without_its_package_is_refused_before_the_work(folder, capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert run(folder, "--table", "parquet") == 2
+    assert "--table parquet needs pyarrow: `pip install gpuseg[parquet]`" in capsys.readouterr().err
+    assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_stacks_and_single_images_are_in_one_table(folder, rng, kind):
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    frames = np.stack([image_of(rng, 2), image_of(rng, 4)])
+    tifffile.imwrite(folder / "images" / "t1.tif", frames, photometric="minisblack")
+    assert run(folder, "--table", kind) == 0
+    table = folder / "run" / f"objects.{kind}"
+    pandas = pytest.importorskip("pandas")
+    found = pandas.read_csv(table) if kind == "csv" else pandas.read_parquet(table)
+    assert found["image"].tolist() == ["t0.tif"] * 3 + ["t1.tif"] * 6 + ["t2.tif"] * 9
+    assert found["frame"][3:9].tolist() == [0, 0, 1, 1, 1, 1]
+    assert found["frame"].isna().sum() == 12
+    assert (found["area"] > 200).all()
+
+
+def test_images_that_are_not_named_stay_in_both_tables(folder, capsys):
+    run(folder)
+    before = (folder / "run" / "objects.csv").read_bytes()
+    words = ["--recipe", "nuclei", "--out", str(folder / "run")]
+    assert main(["segment", str(folder / "images" / "t0.tif"), *words]) == 0
+    assert "1 image: 0 segmented, 1 already there; 17 objects" in capsys.readouterr().err
+    assert (folder / "run" / "objects.csv").read_bytes() == before
+    (folder / "images" / "t1.tif").unlink()
+    gone, left = (str(folder / "images" / name) for name in ("t1.tif", "t2.tif"))
+    assert main(["segment", gone, left, *words]) == 1
+    said = capsys.readouterr().err
+    assert said.count("t1.tif: No such file or directory") == 1
+    assert "2 images: 0 segmented, 1 already there, 1 failed; 17 objects" in said
+    assert len(rows(folder / "run" / "objects.csv")) == 17
+
+
+def test_rows_of_an_image_that_fails_now_are_gone(folder, capsys):
+    run(folder)
+    (folder / "images" / "t1.tif").write_bytes(b"no image")
+    assert run(folder) == 1
+    assert "2 already there, 1 failed; 12 objects" in capsys.readouterr().err
+    assert len(rows(folder / "run" / "objects.csv")) == 12
+
+
+def test_the_recipe_in_the_folder_is_the_one_that_was_used(folder):
+    assert run(folder, "--set", "split.depth=1.5", "--set", "threshold.method=li") == 0
+    first = (folder / "run" / "objects.csv").read_bytes()
+    used = recipes.load(folder / "run" / "recipe.toml")
+    assert dict(used.steps[7].parameters) == {"sigma": 1.5, "depth": 1.5, "brightness": 0.5}
+    out = folder / "again"
+    words = ["--recipe", str(folder / "run" / "recipe.toml"), "--out", str(out)]
+    assert main(["segment", str(folder / "images" / "*.tif"), *words]) == 0
+    assert (out / "objects.csv").read_bytes() == first
+
+
+def test_one_run_at_a_time_writes_a_folder(folder, capsys):
+    from gpuseg.io._lock import locked
+
+    (folder / "run").mkdir()
+    with locked(folder / "run" / "summary.csv"):
+        assert run(folder) == 1
+    assert "summary.csv is being written by another run (process" in capsys.readouterr().err
+
+
+def test_images_of_one_name_are_refused(folder, capsys):
+    (folder / "other").mkdir()
+    (folder / "other" / "t0.tif").touch()
+    names = [str(folder / where / "t0.tif") for where in ("images", "other")]
+    assert main(["segment", *names, "--recipe", "nuclei", "--out", str(folder / "run")]) == 2
+    assert "rename one, or give them a run of their own" in capsys.readouterr().err
+
+
 def test_a_stack_is_segmented_frame_by_frame(tmp_path, rng):
     (tmp_path / "images").mkdir()
     frames = np.stack([image_of(rng, 2), image_of(rng, 4)])
@@ -117,6 +193,31 @@ def test_a_channel_of_colour_images(tmp_path, rng):
     assert rows(tmp_path / "run" / "summary.csv")[0]["objects"] == "4"
 
 
+@pytest.mark.parametrize("kind", ["ome", "imagej"])
+def test_a_channel_is_the_files_own_and_no_frame(tmp_path, rng, capsys, kind):
+    (tmp_path / "images").mkdir()
+    name = "a.ome.tif" if kind == "ome" else "a.tif"
+    frames = np.stack([[image_of(rng, n), image_of(rng, n + 4)] for n in (1, 2, 3)])
+    about = {"imagej": True} if kind == "imagej" else {}
+    tifffile.imwrite(tmp_path / "images" / name, frames, metadata={"axes": "TCYX"}, **about)
+    assert run(tmp_path) == 1
+    assert f"{name}: it has 2 channels: choose one by --channel" in capsys.readouterr().err
+    assert run(tmp_path, "--channel", "2") == 1
+    assert "--channel must be below 2, got 2" in capsys.readouterr().err
+    for channel, expected in (("0", 1 + 2 + 3), ("1", 5 + 6 + 7)):
+        assert run(tmp_path, "--channel", channel) == 0
+        (row,) = rows(tmp_path / "run" / "summary.csv")
+        assert (row["frames"], row["objects"], row["shape"]) == ("3", str(expected), "96 x 96")
+
+
+def test_columns_of_a_grey_image_are_no_channels(folder, capsys):
+    tifffile.imwrite(folder / "images" / "stack.tif", np.ones((5, 40, 50), np.uint8))
+    assert run(folder, "--channel", "3") == 1
+    said = capsys.readouterr().err
+    assert said.count("it has no channels, got --channel 3") == 4
+    assert "4 images: 0 segmented, 4 failed" in said
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -125,6 +226,7 @@ def test_a_channel_of_colour_images(tmp_path, rng):
         (["--set", "split=1"], "--set must be STEP.PARAMETER=VALUE, got 'split=1'"),
         (["--spacing", "1,2,3"], "--spacing must be one number above 0 or 2 of them"),
         (["--level", "-1"], "--level must be at least 0, got -1"),
+        (["--channel", "-1"], "--channel must be at least 0, got -1"),
         (["--workers", "0"], "--workers must be at least 1, got 0"),
         (["--tabel", "csv"], "unknown option --tabel; did you mean --table"),
     ],
@@ -217,7 +319,7 @@ def test_planes_are_one_volume_with_cells_in_an_atlas(volume, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--atlas", "a.tif"], "--atlas 'a.tif' is no BrainGlobe atlas: add --structures"),
+        (["--atlas", "."], "--atlas '.' is no BrainGlobe atlas: add --structures"),
         (["--structures", "s.json"], "--structures needs --atlas"),
         (["--atlas", "a.tif", "--structures", "s.json"], "there is no 'a.tif'"),
         (["--spacing", "5,0,2"], "--spacing must be one number above 0 or 3 of them"),
@@ -226,6 +328,27 @@ def test_planes_are_one_volume_with_cells_in_an_atlas(volume, capsys):
 def test_mistakes_about_volumes(volume, capsys, words, message):
     assert run(volume, "--planes", *words, recipe="cells_3d") == 2
     assert message in capsys.readouterr().err
+
+
+def test_planes_that_the_shell_expanded_are_refused(volume, capsys):
+    names = sorted(map(str, (volume / "images").iterdir()))
+    words = ["--planes", "--recipe", "cells_3d", "--out", str(volume / "run")]
+    assert main(["segment", *names, *words]) == 2
+    assert "--planes takes a pattern in quotes" in capsys.readouterr().err
+
+
+def test_channels_of_a_volume_are_chosen(volume, capsys):
+    stack = np.zeros((16, 2, 60, 64), np.uint16)
+    for number in range(16):
+        stack[number, 1] = tifffile.imread(volume / "images" / f"z{number}.tif")
+    path = volume / "stack.ome.tif"
+    tifffile.imwrite(path, stack, metadata={"axes": "ZCYX"})
+    words = ["segment", str(path), "--recipe", "cells_3d", "--spacing", "5,2,2"]
+    words += ["--out", str(volume / "run")]
+    assert main(words) == 1
+    assert "it has 2 channels: choose one by --channel" in capsys.readouterr().err
+    assert main([*words, "--channel", "1"]) == 0
+    assert [row["objects"] for row in rows(volume / "run" / "summary.csv")] == ["4"]
 
 
 def test_what_is_for_volumes_only(folder, capsys):

@@ -12,6 +12,7 @@ from skimage import measure as sk_measure
 
 from gpuseg import recipes
 from gpuseg.recipes import RecipeError, steps
+from gpuseg.recipes._text import text_of
 
 HEAD = 'title = "t"\nimage = "grey"\nndim = 2\n'
 
@@ -183,3 +184,17 @@ def test_nuclei_beside_brown_are_found_in_the_counterstain():
     blue = image[..., 2].astype(int) - image[..., 0]
     assert 25 < labels.max() < 70
     assert blue[labels > 0].mean() > blue[labels == 0].mean() + 20
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_recipe_with_settings_reads_back_as_the_same(name: str):
+    source = recipes.load(name).source
+    whole = recipes.load(name)
+    key, value = next(iter(whole.steps[0].parameters.items()), ("", None))
+    settings = {f"1.{key}": value} if key else {"label.connectivity": 2}
+    used = recipes.parse(source, name, settings)
+    again = recipes.parse(text_of(used), name)
+    assert again.steps == used.steps
+    assert (again.title, again.image, again.ndim) == (used.title, used.image, used.ndim)
+    assert (again.unit, again.properties) == (used.unit, used.properties)
+    assert text_of(whole) == source

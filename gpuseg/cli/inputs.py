@@ -93,7 +93,12 @@ def fill(template: str, slide: str) -> str:
 
 
 def destinations(
-    option: str, template: str, slides: Sequence[str], suffixes: Sequence[str]
+    option: str,
+    template: str,
+    slides: Sequence[str],
+    suffixes: Sequence[str],
+    *,
+    apart: str = "tell them apart with {parent} or {name}, as in '{parent}-{name}'",
 ) -> list[Path]:
     """Where each slide's output goes.
 
@@ -107,6 +112,8 @@ def destinations(
     slides : sequence of str
     suffixes : sequence of str
         Suffixes that the output may have.
+    apart : str
+        What to do about slides of one name.
 
     Returns
     -------
@@ -132,7 +139,7 @@ def destinations(
             f"got {template!r}"
         )
     paths = [Path(fill(template, slide)) for slide in slides]
-    _check_distinct(option, paths, slides)
+    _check_distinct(option, paths, slides, apart)
     for folder in {path.parent for path in paths}:
         _check_folder(option, folder, is_folder)
     return paths
@@ -147,7 +154,7 @@ def _check_folder(option: str, folder: Path, made: bool) -> None:
         raise UsageError(f"the folder of {option} cannot be written to: {str(folder)!r}")
 
 
-def _check_distinct(option: str, paths: Sequence[Path], slides: Sequence[str]) -> None:
+def _check_distinct(option: str, paths: Sequence[Path], slides: Sequence[str], apart: str) -> None:
     inputs = {os.path.realpath(slide) for slide in slides if not is_url(slide)}
     first: dict[str, str] = {}
     for path, slide in zip(paths, slides, strict=True):
@@ -157,7 +164,7 @@ def _check_distinct(option: str, paths: Sequence[Path], slides: Sequence[str]) -
         if real in first:
             raise UsageError(
                 f"{option} would write {str(path)!r} for both {first[real]!r} and {slide!r}; "
-                "tell them apart with {parent} or {name}, as in '{parent}-{name}'"
+                f"{apart}"
             )
         first[real] = slide
 

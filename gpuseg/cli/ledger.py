@@ -95,6 +95,11 @@ class Ledger:
         """Rows of all slides, in the order in which they were counted."""
         return [row for entry in self._entries.values() for row in entry["rows"]]
 
+    def made(self) -> list[tuple[Row, list[Path]]]:
+        """First row and outputs of each slide, in the order in which they were counted."""
+        known = [entry for entry in self._entries.values() if entry["rows"]]
+        return [(entry["rows"][0], [Path(path) for path in entry["outputs"]]) for entry in known]
+
     def forget(self, slide: str) -> None:
         """Leave the former rows of a slide that is counted again out of the table."""
         self._entries.pop(slide_key(slide), None)

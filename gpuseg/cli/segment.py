@@ -7,7 +7,8 @@ import sys
 
 from gpuseg.cli import options as shared
 from gpuseg.cli.progress import Images
-from gpuseg.cli.segment_plan import Plan, make_plan
+from gpuseg.cli.segment_plan import SUMMARY, Plan, make_plan
+from gpuseg.io._lock import locked
 
 _INTERRUPTED = 130
 
@@ -63,6 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Segment what isn't segmented yet; 1 if an image failed, 130 if stopped by Ctrl-C."""
     plan = make_plan(options)
+    with locked(plan.out / SUMMARY):
+        return _segmented(plan, options)
+
+
+def _segmented(plan: Plan, options: argparse.Namespace) -> int:
     stopped = False
     with Images(len(plan.work), show=options.progress and not options.quiet) as progress:
         try:

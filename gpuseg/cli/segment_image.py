@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpuseg.cli._parser import EXPECTED, reason
-from gpuseg.cli.inputs import basename
+from gpuseg.cli.inputs import basename, is_url
 from gpuseg.io.tables import replacing, table_bytes
 from gpuseg.recipes import Recipe, parse
 from gpuseg.typing import Array, NumpyArray
@@ -37,14 +38,20 @@ class Work:
 
     @property
     def name(self) -> str:
-        """What it is called in tables: the file's name, or that of the folder of its planes."""
-        return basename(os.path.dirname(os.path.abspath(self.path)) if self.planes else self.path)
+        """What it is called in tables."""
+        return name_of(self.path)
 
     @property
     def outputs(self) -> list[Path]:
         """Files that it makes."""
         made = [self.labels, self.objects, self.picture, self.regions]
         return [path for path in made if path is not None]
+
+
+def name_of(path: str) -> str:
+    """Name of an image's file, or of the folder where a pattern finds its planes."""
+    planes = glob.has_magic(path) and not is_url(path) and not os.path.exists(path)
+    return basename(os.path.dirname(os.path.abspath(path)) if planes else path)
 
 
 @dataclass(frozen=True)
@@ -98,17 +105,45 @@ def read(work: Work, recipe: Recipe) -> Sequence[NumpyArray]:
     from gpuseg.io import imread
 
     array = imread(work.path, level=work.level)
-    if work.channel is not None:
-        if not -array.shape[-1] <= work.channel < array.shape[-1]:
-            raise ValueError(
-                f"--channel must be below the {array.shape[-1]} channels, got {work.channel}"
-            )
-        array = array[..., work.channel]
+    array = _one_channel(work, recipe, array)
     one = array.shape[1:]
     if array.ndim == recipe.ndim + (recipe.image == "rgb"):
         one, array = array.shape, array[None]
     recipe.check(one, work.spacing)
     return [np.asarray(frame) for frame in array.compute()]
+
+
+def _one_channel(work: Work, recipe: Recipe, array: Array) -> Array:
+    """The channel that is asked for; channels are no frames, and those of colour no question."""
+    axis = _channel_axis(work.path, array)
+    if work.channel is None:
+        if recipe.image == "grey" and axis is not None and axis < array.ndim - 1:
+            raise ValueError(f"it has {array.shape[axis]} channels: choose one by --channel")
+        return array
+    if axis is None:
+        raise ValueError(f"it has no channels, got --channel {work.channel}")
+    if work.channel >= array.shape[axis]:
+        raise ValueError(f"--channel must be below {array.shape[axis]}, got {work.channel}")
+    return array[(slice(None),) * axis + (work.channel,)]
+
+
+def _channel_axis(path: str, array: Array) -> int | None:
+    """Which axis are channels, as the file tells it; of an image without axes the last, if colour.
+
+    A file that tells less than that it has several axes has frames.
+    """
+    from gpuseg.io import SlideError
+    from gpuseg.io._volume_facts import facts_of
+
+    if array.ndim == 3 and array.shape[0] == 1:
+        return None
+    try:
+        axes = facts_of(path, {}).axes
+    except SlideError:
+        return array.ndim - 1 if array.ndim == 4 and array.shape[-1] in (3, 4) else None
+    # A file of one frame is an array of one image.
+    lead = array.ndim - len(axes)
+    return lead + axes.index("c") if "c" in axes else None
 
 
 def summary(

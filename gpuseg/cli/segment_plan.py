@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import glob
+import importlib.util
 import json
 import os
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpuseg.cli import options as shared
-from gpuseg.cli._parser import EXPECTED, UsageError, reason
+from gpuseg.cli._parser import EXPECTED, UsageError, reason, told
 from gpuseg.cli.inputs import destinations, expand
 from gpuseg.cli.ledger import Ledger, state_of
 from gpuseg.cli.progress import Images
-from gpuseg.cli.segment_image import Done, Work, attempt, segment
+from gpuseg.cli.segment_image import Done, Work, attempt, name_of, segment
+from gpuseg.cli.segment_table import join_csv, join_parquet
 from gpuseg.cli.segment_volume import segment_volume
-from gpuseg.io.tables import Row, replacing
+from gpuseg.io.tables import Row, check_folder, replacing
 from gpuseg.recipes import Recipe, load, parse
+from gpuseg.recipes._text import text_of
 
 if TYPE_CHECKING:
     from gpuseg.cluster import Cluster
+
+
+SUMMARY = "summary.csv"
 
 
 class Plan:
@@ -35,8 +43,12 @@ class Plan:
     ) -> None:
         self.recipe, self.work, self.out, self.brain = recipe, work, out, brain
         self.table = out / f"objects.{table}"
-        self.ledger = Ledger(out / "summary.csv")
         self.kept = self.made = self.failed = 0
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What is done; read when no other run writes it any more."""
+        return Ledger(self.out / SUMMARY)
 
     @property
     def objects(self) -> int:
@@ -64,14 +76,16 @@ class Plan:
         """Segment what remains, each image remembered as soon as it is done."""
         for path in {path.parent for work in todo for path in work.outputs}:
             path.mkdir(exist_ok=True)
-        (self.out / "recipe.toml").write_text(self.recipe.source, encoding="utf-8")
+        with replacing(self.out / "recipe.toml") as part:
+            part.write_text(text_of(self.recipe), encoding="utf-8")
         before = {work.path: self._made_from(work) for work in todo}
         for work, done in self._done(todo, before, cluster):
-            if done.row is None:
-                self._fail(done.error, progress)
-                continue
-            if self._made_from(work) != before[work.path]:
-                self._fail(f"{work.path} changed while it was read", progress)
+            error = done.error
+            if done.row is not None and self._changed(work, before[work.path]):
+                error = f"{work.path} changed while it was read"
+            if done.row is None or error:
+                self.ledger.forget(work.path)
+                self._fail(error, progress)
                 continue
             self.made += 1
             self.ledger.add(work.path, before[work.path], work.outputs, [done.row])
@@ -89,6 +103,12 @@ class Plan:
             about = made_from[work.path]["input"], work.channel, work.level
             yield work, attempt(segment_volume, work, self.out, about, cluster, atlas, affine)
 
+    def _changed(self, work: Work, before: dict[str, Any]) -> bool:
+        try:
+            return self._made_from(work) != before
+        except OSError:
+            return True
+
     def _made_from(self, work: Work) -> dict[str, Any]:
         """Everything that decides what an image gives, as JSON keeps it."""
         made_from = {
@@ -103,17 +123,23 @@ class Plan:
         return decoded
 
     def write_tables(self) -> None:
-        """Write the summary, and one table of all objects from the images' own."""
+        """Write the summary, and one table of all objects from the images' own.
+
+        Images that the command doesn't name stay in both.
+        """
         if not self._rows():
             return
         self.ledger.write_table([work.path for work in self.work], at_once=True)
-        paths = [
-            work.objects for work in self.work
-            if self.ledger.rows(work.path, self._made_from(work), work.outputs)
-        ]  # fmt: skip
-        names = [work.name for work in self.work if work.objects in set(paths)]
-        join = _join_csv if self.table.suffix == ".csv" else _join_parquet
-        join(self.table, paths, names)
+        folder = self.work[0].objects.absolute().parent
+        parts = {}
+        for row, outputs in self.ledger.made():
+            for path in outputs:
+                if path.parent == folder and path.suffix == self.table.suffix and path.exists():
+                    parts[path] = name_of(str(row["image"]))
+        named = [path for work in self.work if (path := work.objects.absolute()) in parts]
+        paths = list(dict.fromkeys([*named, *parts]))
+        join = join_csv if self.table.suffix == ".csv" else join_parquet
+        join(self.table, paths, [parts[path] for path in paths])
 
     def _rows(self) -> list[Row]:
         return self.ledger.all_rows()
@@ -161,14 +187,14 @@ def _brain(options: argparse.Namespace, recipe: Recipe) -> Brain | None:
         return None
     if recipe.ndim != 3:
         raise UsageError(f"--atlas is for recipes of volumes, {recipe.name} is 2-D")
+    for path in (options.atlas, options.structures, options.affine):
+        if path is not None and not os.path.exists(path):
+            raise UsageError(f"there is no {path!r}")
     marks = ("structures.json", "manifest.json")
     is_folder = any((Path(options.atlas) / name).is_file() for name in marks)
     if options.structures is None and not is_folder:
         raise UsageError(f"--atlas {options.atlas!r} is no BrainGlobe atlas: add --structures")
     spacing = _numbers("--atlas-spacing", options.atlas_spacing, 3)
-    for path in (options.atlas, options.structures, options.affine):
-        if path is not None and not os.path.exists(path):
-            raise UsageError(f"there is no {path!r}")
     return Brain(options.atlas, options.structures, spacing, options.affine)
 
 
@@ -188,14 +214,19 @@ def make_plan(options: argparse.Namespace) -> Plan:
     brain = _brain(options, recipe)
     if options.planes and recipe.ndim == 2:
         raise UsageError(f"--planes is for recipes of volumes, {recipe.name} is 2-D")
+    if options.channel is not None and options.channel < 0:
+        raise UsageError(f"--channel must be at least 0, got {options.channel}")
+    for image in options.images if options.planes else ():
+        if not glob.has_magic(image):
+            raise UsageError(
+                f"--planes takes a pattern in quotes, as 'planes/*.tif', got {image!r}"
+            )
     images = list(options.images) if options.planes else expand(options.images)
-    out = Path(options.out)
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out must be a folder, got the file {str(out)!r}")
-    out.mkdir(parents=True, exist_ok=True)
+    out = _folder(options.out, options.table)
     suffix = ".tif" if recipe.ndim == 2 else ".ome.zarr"
     names = [str(Path(image).absolute().parent) if options.planes else image for image in images]
-    labels = destinations("--out", f"{out / 'labels'}{os.sep}", names, (suffix,))
+    apart = "rename one, or give them a run of their own"
+    labels = destinations("--out", f"{out / 'labels'}{os.sep}", names, (suffix,), apart=apart)
     work = []
     for image, label in zip(images, labels, strict=True):
         stem = label.name.removesuffix(suffix)
@@ -214,6 +245,21 @@ def make_plan(options: argparse.Namespace) -> Plan:
             )
         )
     return Plan(recipe, work, out, options.table, brain)
+
+
+def _folder(name: str, table: str) -> Path:
+    """The folder of the run, which is made, if it can be written to."""
+    out = Path(name)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out must be a folder, got the file {name!r}")
+    if table == "parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise UsageError("--table parquet needs pyarrow: `pip install gpuseg[parquet]`")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        check_folder(out / SUMMARY)
+    except OSError as error:
+        raise UsageError(f"--out: {told(error)}") from None
+    return out
 
 
 def _recipe(name: str, settings: Sequence[str]) -> Recipe:
@@ -253,37 +299,3 @@ def _state(work: Work) -> Any:
     if not work.planes:
         return state_of(work.path)
     return [state_of(plane) for plane in expand([work.path])]
-
-
-def _join_csv(table: Path, parts: Sequence[Path], names: Sequence[str]) -> None:
-    """One header, and the images' lines behind their names."""
-    import csv
-
-    def lines() -> Iterator[list[str]]:
-        for number, (part, name) in enumerate(zip(parts, names, strict=True)):
-            with part.open(newline="", encoding="utf-8") as file:
-                rows = csv.reader(file)
-                header = next(rows)
-                if number == 0:
-                    yield ["image", *header]
-                for row in rows:
-                    yield [name, *row]
-
-    with replacing(table) as whole, whole.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(lines())
-
-
-def _join_parquet(table: Path, parts: Sequence[Path], names: Sequence[str]) -> None:
-    """A row group an image, so that no more than one is in memory."""
-    import pyarrow
-    import pyarrow.parquet as parquet
-
-    with replacing(table) as whole:
-        writer = None
-        for part, name in zip(parts, names, strict=True):
-            found = parquet.read_table(part)
-            named = found.add_column(0, "image", pyarrow.array([name] * len(found)))
-            writer = writer or parquet.ParquetWriter(whole, named.schema)
-            writer.write_table(named)
-        assert writer is not None
-        writer.close()

@@ -42,6 +42,8 @@ def segment_volume(
     recipe = parse(*work.recipe)
     names = expand([work.path]) if work.planes else work.path
     volume = open_volume(names, work.level, channel=work.channel, spacing=work.spacing)
+    if volume.axes == "czyx" and work.channel is None:
+        raise ValueError(f"it has {volume.array.shape[0]} channels: choose one by --channel")
     recipe.check(volume.array.shape, volume.spacing)
     storage = {"labels": True, "scale": volume.spacing, "unit": "micrometer"}
     if volume.spacing is None:

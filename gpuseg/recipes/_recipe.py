@@ -140,6 +140,8 @@ class Recipe:
             hint = "; an RGB image needs another recipe" if colour else ""
             raise ValueError(f"{self.name} is for grey images {expected}, got {tuple(shape)}{hint}")
         if self.unit == "um" and spacing is None:
-            raise ValueError(f"{self.name} has lengths in um: the pixel size must be known")
+            raise ValueError(
+                f"{self.name} has lengths in um: the pixel size must be known (spacing)"
+            )
         if spacing is not None and (len(spacing) != self.ndim or not all(s > 0 for s in spacing)):
             raise ValueError(f"spacing must be {self.ndim} numbers above 0, got {tuple(spacing)}")
