@@ -223,6 +223,9 @@ def test_columns_of_a_grey_image_are_no_channels(folder, capsys):
     [
         (["--recipe", "nucleus"], "--recipe: recipe must be a TOML file or one of"),
         (["--set", "split.dept=1"], "unknown parameter 'dept'; did you mean 'depth'"),
+        (["--set", "split.depth=-1"], "step 8 (split): depth must be at least 0, got -1"),
+        (["--set", "gaussian.sigma=[1,-2]"], "(gaussian): sigma must be at least 0, got [1, -2]"),
+        (["--set", "gaussian.sigma=nan"], "(gaussian): sigma must be at least 0, got nan"),
         (["--set", "split=1"], "--set must be STEP.PARAMETER=VALUE, got 'split=1'"),
         (["--spacing", "1,2,3"], "--spacing must be one number above 0 or 2 of them"),
         (["--level", "-1"], "--level must be at least 0, got -1"),

@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Exit code 0 only when every result exists."
     )
     parser.add_argument("script", metavar="SCRIPT")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="for the script")
+    rest = parser.add_argument("arguments", nargs=argparse.REMAINDER, help="for the script")
+    rest.required = False  # or argparse asks for them where SCRIPT is missing
 
 
 def run(options: argparse.Namespace) -> int:

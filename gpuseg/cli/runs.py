@@ -7,9 +7,11 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpuseg.cli._parser import UsageError
+from gpuseg.io.tables import replacing
 
 if TYPE_CHECKING:
     from gpuseg.pipeline._folders import Folder
@@ -36,7 +38,7 @@ value that isn't there; nothing is computed.
   graph       the steps, as Mermaid or SVG"""
     parser.add_argument("action", metavar="ACTION", choices=sorted(_ACTIONS))
     parser.add_argument("target", metavar="TARGET")
-    parser.add_argument("rest", metavar="STEP", nargs="*")
+    parser.add_argument("rest", metavar="STEP", nargs="*", default=[])
     parser.add_argument("--yes", action="store_true", help="cleanup: remove it")
     parser.add_argument("--repair", action="store_true", help="verify: drop what is damaged")
     parser.add_argument("--json", action="store_true", help="status: as JSON")
@@ -81,7 +83,10 @@ def _targets(
         raise UsageError(f"{options.action} needs the script (.py), got {target!r}")
     if "://" not in target and not os.path.isdir(target):
         raise UsageError(f"{target!r} is neither a script (.py) nor the folder of a run")
-    return [(Run(target), None)]
+    run = Run(target)
+    if not run.store.ours.exists("run.json") and next(run.store.names(), None) is None:
+        raise UsageError(f"{target!r} is not the folder of a run: there are no results in it")
+    return [(run, None)]
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -173,8 +178,8 @@ def _graph(options: argparse.Namespace) -> int:
     if options.svg is None:
         print(_reports.mermaid(rows, needs))
         return 0
-    with open(options.svg, "w", encoding="utf-8") as file:
-        file.write(_reports.svg(rows, needs))
+    with replacing(Path(options.svg)) as part:
+        part.write_text(_reports.svg(rows, needs), encoding="utf-8")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import tomllib
 import types
 import typing
@@ -15,7 +16,10 @@ from gpuseg.recipes import steps as shelf
 from gpuseg.recipes._recipe import Recipe, Step
 
 _HEAD = {"title": str, "image": ("grey", "rgb"), "ndim": (2, 3), "unit": ("pixel", "um")}
-_STATE = ("image", "mask", "labels")
+_SIZES = (
+    *("sigma", "low_sigma", "high_sigma", "radius", "distance", "window", "max_size", "min_size"),
+    *("depth", "brightness", "ratio", "scale", "connectivity", "index"),
+)
 
 
 class RecipeError(ValueError):
@@ -127,6 +131,9 @@ def _step(entry: Mapping[str, Any], where: str, made: Sequence[str]) -> Step:
     for key, value in parameters.items():
         if not _fits(value, hints[key]):
             raise RecipeError(f"{where}: {key} must be {_words(hints[key])}, got {value!r}")
+        each = value if isinstance(value, list) else [value]
+        if key in _SIZES and not all(0 <= size < math.inf for size in each):
+            raise RecipeError(f"{where}: {key} must be at least 0, got {value!r}")
     for key in named:
         if key not in parameters and signature.parameters[key].default is inspect.Parameter.empty:
             raise RecipeError(f"{where} needs the parameter {key!r}")
