@@ -34,12 +34,16 @@ def floor(array: Array) -> str:
     Raises
     ------
     TypeError
-        If `array` is none of a NumPy, CuPy or Dask array.
+        If `array` is none of a NumPy, CuPy or Dask array, or masked: its mask would not count.
     """
     # CuPy first: the test suite's stand-in for cupy.ndarray is a subclass of numpy.ndarray.
     if is_cupy_array(array):
         return "_cuda"
-    if is_dask_array(array):
+    dask = is_dask_array(array)
+    if isinstance(array._meta if dask else array, np.ma.MaskedArray):
+        named = "dask.array.ma.filled(array, value)" if dask else "array.filled(value)"
+        raise TypeError(f"expected a plain array, got a masked one; fill it with `{named}`")
+    if dask:
         return "_dask"
     if isinstance(array, np.ndarray):
         return "_cpu"

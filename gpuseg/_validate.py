@@ -72,9 +72,12 @@ def check_labelable(image: Array, out: Array | None = None) -> None:
         If `image` is neither bool nor integer, or `out` is not int32 or int64, lives elsewhere,
         or is given for a Dask array.
     ValueError
-        If chunks have unknown sizes, or `out` has another shape or is read-only.
+        If the image has no axes, chunks have unknown sizes, or `out` has another shape or is
+        read-only.
     """
     home = floor(image)
+    if image.ndim < 1:
+        raise ValueError("image must have at least one axis, got a 0-d array")
     if image.dtype.kind not in "biu":
         raise TypeError(
             f"image must be bool or integer, got {image.dtype}; compare it with a threshold "
@@ -123,11 +126,13 @@ def check_grey(image: Array) -> None:
     TypeError
         If it is no NumPy, CuPy or Dask array, or of neither integers nor floats.
     ValueError
-        If it is empty, or looks like RGB or RGBA.
+        If it has no axes, is empty, or looks like RGB or RGBA.
     """
     floor(image)
     if image.dtype.kind not in "iuf":
         raise TypeError(f"image must be integer or floating, got {image.dtype}")
+    if image.ndim < 1:
+        raise ValueError("image must have at least one axis, got a 0-d array")
     if image.size == 0:
         raise ValueError(f"image must have pixels, got shape {tuple(image.shape)}")
     if image.ndim > 2 and image.shape[-1] in (3, 4):

@@ -26,6 +26,7 @@ from gpuseg._shared.region_columns import centre_of_mass
 from gpuseg._shared.region_request import check_image, check_labels
 from gpuseg._shared.region_rows import Plan
 from gpuseg._shared.region_table import Request, Table
+from gpuseg._shared.window import check_real, native
 from gpuseg.typing import Array, NumpyArray
 
 __all__ = [
@@ -169,7 +170,7 @@ def minimum(image: Array, label_image: Array | None = None, index: Any = None) -
     array([5, 2])
     """
     make = partial(_extremum, name="minimum")
-    return _reduce(image, label_image, index, _VALUES, make, image.dtype)
+    return _reduce(image, label_image, index, _VALUES, make)
 
 
 def maximum(image: Array, label_image: Array | None = None, index: Any = None) -> Array:
@@ -184,7 +185,7 @@ def maximum(image: Array, label_image: Array | None = None, index: Any = None) -
     array([5, 6])
     """
     make = partial(_extremum, name="maximum")
-    return _reduce(image, label_image, index, _VALUES, make, image.dtype)
+    return _reduce(image, label_image, index, _VALUES, make)
 
 
 def minimum_position(image: Array, label_image: Array | None = None, index: Any = None) -> Array:
@@ -204,7 +205,7 @@ def minimum_position(image: Array, label_image: Array | None = None, index: Any 
     array([[0, 0], [0, 1]])
     """
     make = partial(_position, name="at_minimum")
-    return _reduce(image, label_image, index, _VALUES, make, np.int64, (image.ndim,))
+    return _reduce(image, label_image, index, _VALUES, make, np.int64, coordinates=True)
 
 
 def maximum_position(image: Array, label_image: Array | None = None, index: Any = None) -> Array:
@@ -219,7 +220,7 @@ def maximum_position(image: Array, label_image: Array | None = None, index: Any 
     array([[0, 0], [0, 2]])
     """
     make = partial(_position, name="at_maximum")
-    return _reduce(image, label_image, index, _VALUES, make, np.int64, (image.ndim,))
+    return _reduce(image, label_image, index, _VALUES, make, np.int64, coordinates=True)
 
 
 def extrema(
@@ -255,7 +256,9 @@ def center_of_mass(image: Array, label_image: Array | None = None, index: Any = 
     >>> center_of_mass(np.array([[1, 1], [0, 2]]), np.ones((2, 2), int), 1)
     array([0.5 , 0.75])
     """
-    return _reduce(image, label_image, index, _CENTRES, centre_of_mass, np.float64, (image.ndim,))
+    return _reduce(
+        image, label_image, index, _CENTRES, centre_of_mass, np.float64, coordinates=True
+    )
 
 
 def histogram(
@@ -321,6 +324,8 @@ def label(image: Array, structure: Any = None, wrap_axes: Any = None) -> tuple[A
     (array([[1, 0, 2],
            [0, 3, 0]], dtype=int32), 3)
     """
+    floor(image)
+    check_real(image.dtype)
     if structure is None:
         return measure.label(image != 0, connectivity=1, wrap_axes=wrap_axes)
     return measure.label(image != 0, structure=structure, wrap_axes=wrap_axes)
@@ -409,8 +414,12 @@ def _regions(
     image: Array, label_image: Array | None, index: Any
 ) -> tuple[Array, NumpyArray, tuple[int, ...]]:
     """Labels in the image's container, labels to report as int64 (n,), and the index's shape."""
+    floor(image)
+    if image.ndim < 1:
+        raise ValueError("image must have at least one axis, got a 0-d array")
     if label_image is None:
-        return np.ones_like(image, dtype=np.uint8), np.ones(1, np.int64), ()
+        label_image, index = np.ones_like(image, dtype=np.uint8), np.int64(1)
+    floor(label_image)
     if label_image.dtype.kind == "b":
         label_image = label_image.astype(np.uint8)
     check_labels(label_image)
@@ -431,11 +440,17 @@ def _reduce(
     index: Any,
     features: frozenset[str],
     make: Callable[[Table], NumpyArray],
-    dtype: Any,
-    last: tuple[int, ...] = (),
+    dtype: Any = None,
+    *,
+    coordinates: bool = False,
 ) -> Array:
-    """What `make` finishes from the sums of `features`, in the shape of `index` and `last`."""
+    """What `make` finishes from the sums of `features`, in the shape of `index`.
+
+    In the image's dtype unless another is given; `coordinates` are along a last axis.
+    """
     labels, ids, shape = _regions(image, label_image, index)
+    dtype = native(image.dtype) if dtype is None else dtype
+    last = (image.ndim,) if coordinates else ()
     plan = Plan(
         tuple(image.shape),
         features,

@@ -15,7 +15,7 @@ import numpy as np
 
 from gpuseg._backend import floor, implementation
 from gpuseg._shared import footprints
-from gpuseg._shared.window import Window, per_axis
+from gpuseg._shared.window import Window, check_real, per_axis
 from gpuseg.typing import Array
 
 __all__ = ["binary_closing", "binary_dilation", "binary_erosion", "binary_opening"]
@@ -58,7 +58,7 @@ def binary_erosion(
     Raises
     ------
     TypeError
-        If `iterations` or `border_value` is no integer.
+        If the image is of no real numbers, or `iterations` or `border_value` is no integer.
     ValueError
         If the structure has other axes than the image or no pixel, the mask another shape, or an
         argument is out of range.
@@ -142,6 +142,7 @@ def _steps(
     origin: Any,
 ) -> Array:
     floor(image)
+    check_real(image.dtype)
     for name, value in (("iterations", iterations), ("border_value", border_value)):
         if not isinstance(value, Integral):
             raise TypeError(f"{name} must be an integer, got {value!r}")

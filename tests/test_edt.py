@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import dask
+import dask.array as da
 import numpy as np
 import pytest
 from emulator import Schedule, scheduled, standin
@@ -287,7 +289,7 @@ def test_real_nuclei(test_data):
 
 BAD = [
     ((np.ones((3, 3)),), {}, TypeError, "bool or integer, got float64"),
-    ((np.ones((), bool),), {}, ValueError, "1 to 3 axes, got 0"),
+    ((np.ones((), bool),), {}, ValueError, "at least one axis, got a 0-d array"),
     ((np.ones((2,) * 4, bool),), {}, ValueError, "1 to 3 axes, got 4"),
     ((np.ones((3, 3), bool),), {"spacing": 0}, ValueError, "positive, one or 2 numbers, got 0"),
     ((np.ones((3, 3), bool),), {"spacing": (1, 2, 3)}, ValueError, r"got \(1, 2, 3\)"),
@@ -312,3 +314,11 @@ def test_labels_of_four_axes_or_unknown_chunks_are_refused():
     for tool in (expand_labels, distance_transform_edt):
         with pytest.raises(ValueError, match="known size"):
             tool(unknown)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (3, 0, 4)])
+def test_nothing_in_chunks(shape):
+    mask = da.zeros(shape, dtype=bool, chunks=2)
+    distances, indices = dask.compute(distance_transform_edt(mask, return_indices=True))[0]
+    assert distances.shape == shape
+    assert indices.shape == (len(shape), *shape)

@@ -289,3 +289,21 @@ def test_real_nuclei(test_data):
         segmentation.find_boundaries(chunked, mode="outer").compute(),
         skimage_segmentation.find_boundaries(labels, mode="outer"),
     )
+
+
+@pytest.mark.parametrize("dtype", [">u2", ">u8", ">i4"])
+def test_labels_in_other_byte_orders(container, dtype):
+    labels = np.array([[0, 7, 7], [300, 0, 9]], dtype)
+    found, *_ = segmentation.relabel_sequential(container(labels))
+    assert found.dtype == labels.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(to_numpy(found), [[0, 1, 1], [3, 0, 2]])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ">f8", np.int8, bool])
+def test_values_of_any_type(container, dtype):
+    labels = np.array([[0, 7, 7], [300, 0, 9]])
+    values = np.array([3, 1, 2]).astype(dtype)
+    found = segmentation.map_array(container(labels), np.array([7, 9, 300]), values)
+    assert found.dtype == np.dtype(dtype).newbyteorder("=")
+    a, b, c = values
+    np.testing.assert_array_equal(to_numpy(found), np.array([[0, a, a], [c, 0, b]], dtype))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 
 import dask.array as da
 import numpy as np
@@ -117,9 +118,38 @@ def test_signatures_are_those_of_dask_image():
         (lambda x: ndfilters.median_filter(x, 0), ValueError, "size must be positive, got 0"),
         (lambda x: ndfilters.median_filter(x, footprint=[1, 1]), ValueError, "2 axes"),
         (lambda x: ndfilters.generic_filter(x, 3, 3), TypeError, "got 3"),
+        (lambda x: ndfilters.rank_filter(x, 9, 3), ValueError, "from -9 to 8, got 9"),
+        (lambda x: ndfilters.rank_filter(x, -10, 3), ValueError, "from -9 to 8, got -10"),
+        (lambda x: ndfilters.percentile_filter(x, 101, 3), ValueError, "-100 to 100, got 101"),
+        (lambda x: ndfilters.percentile_filter(x, np.nan, 3), ValueError, "got nan"),
+        (lambda x: ndfilters.median_filter(x.astype(complex), 3), TypeError, "got complex128"),
         (lambda x: ndfilters.laplace(memoryview(x)), TypeError, "builtins.memoryview"),
     ],
 )
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=message):
         call(np.zeros((5, 6)))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble, object, "U3", "M8[s]"])
+def test_linear_filters_of_what_scipy_lacks(dtype):
+    image = np.zeros((4, 4), dtype)
+    weights = np.ones((3, 3))
+    for call in (
+        lambda x: ndfilters.convolve(x, weights),
+        lambda x: ndfilters.gaussian_filter(x, 1),
+        lambda x: ndfilters.sobel(x),
+        lambda x: ndfilters.uniform_filter(x, 3),
+    ):
+        for wrap in (np.asarray, partial(da.from_array, chunks=2)):
+            with pytest.raises(TypeError, match="32 or 64 bits, got"):
+                call(wrap(image))
+
+
+def test_a_mean_of_one_pixel_is_a_copy(container):
+    image = np.array([[0.5, -1.5], [2.0, 3.0]])
+    found = ndfilters.uniform_filter(container(image), 1)
+    np.testing.assert_array_equal(np.asarray(found), image)
+    assert not np.shares_memory(np.asarray(found), image)
+    with pytest.raises(ValueError, match="'odd'"):
+        ndfilters.uniform_filter(image, 1, "odd")

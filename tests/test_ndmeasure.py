@@ -270,3 +270,56 @@ def test_seed_pipeline_on_real_frames(test_data):
     area, mean = dask.compute(ndmeasure.area(*chunked, index), ndmeasure.mean(*chunked, index))
     assert area.tolist() == np.bincount(labels.ravel())[1:].tolist()
     np.testing.assert_allclose(mean, ndimage.mean(images, labels, index), rtol=1e-14)
+
+
+def test_large_unsigned_labels_are_told_apart():
+    labels = np.array([[1, 2, 2], [3, 3, 3]]) + 2**53
+    image = np.array([[4, 1, 3], [5, 6, 7]], float)
+    ids = np.array([1, 2, 3]) + 2**53
+    for dtype in (np.int64, np.uint64):
+        for wrap in (np.asarray, lambda array: da.from_array(array, chunks=2)):
+            here, values = wrap(labels.astype(dtype)), wrap(image)
+            found = (
+                ndmeasure.median(values, here, ids),
+                ndmeasure.histogram(values, 0, 8, 2, here, ids),
+            )
+            median, counts = dask.compute(*found)
+            np.testing.assert_array_equal(median, [4, 2, 6])
+            np.testing.assert_array_equal(counts, [[0, 1], [2, 0], [0, 3]])
+    with pytest.raises(ValueError, match=r"below 2\*\*63, got 9223372036854775809"):
+        ndmeasure.median(image, np.full(image.shape, 2**63 + 1, np.uint64), [1])
+
+
+@pytest.mark.parametrize("dtype", [">u8", ">i2", ">f4"])
+def test_extremes_in_other_byte_orders(dtype):
+    image = np.array([[5, 2], [9, 7]], dtype)
+    found = ndmeasure.extrema(image, np.array([[1, 1], [2, 2]]), [1, 2, 3])
+    np.testing.assert_array_equal(found[0], [2, 7, 0])
+    np.testing.assert_array_equal(found[1], [5, 9, 0])
+    assert found[0].dtype == found[1].dtype == image.dtype.newbyteorder("=")
+
+
+def test_nothing_has_no_extremes(container):
+    image = container(np.zeros((0, 4)))
+    at = ndmeasure.maximum_position(image, container(np.zeros((0, 4), int)), [1])
+    np.testing.assert_array_equal(to_numpy(at), [[0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        (np.zeros((2, 2), complex), TypeError, "got complex128"),
+        (np.array([["a"]]), TypeError, "got <U1"),
+        ([[1]], TypeError, "builtins.list"),
+        (np.ma.masked_array([1, 2], [0, 1]), TypeError, "masked"),
+        (np.array(1), ValueError, "0-d"),
+        (da.from_array(np.arange(4))[da.from_array(np.arange(4)) > 1], ValueError, "unknown size"),
+    ],
+    ids=["complex", "letters", "list", "masked", "0-d", "unknown chunks"],
+)
+def test_what_cannot_be_measured(image, error, message):
+    for name in ("mean", "maximum", "median", "center_of_mass", "extrema"):
+        with pytest.raises(error, match=message):
+            getattr(ndmeasure, name)(image)
+    with pytest.raises(error, match=message):
+        ndmeasure.histogram(image, 0, 1, 2)

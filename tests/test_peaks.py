@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dask.array as da
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -160,3 +161,14 @@ BAD = [
 def test_what_is_refused(arguments, options, error, message):
     with pytest.raises(error, match=message):
         peak_local_max(*arguments, **options)
+
+
+def test_halves_in_another_byte_order(rng):
+    image = rng.random((9, 11)).astype(np.float16)
+    np.testing.assert_array_equal(peak_local_max(image.astype(">f2")), peak_local_max(image))
+
+
+def test_chunks_of_unknown_size():
+    image = da.ones((6, 4), chunks=2)
+    with pytest.raises(ValueError, match="known sizes"):
+        peak_local_max(image[da.ones(6, chunks=2) > 0])

@@ -373,3 +373,11 @@ def test_onnx_on_a_device(unet, rng):
     found = predict(cupy.asarray(image), path, tile=12, overlap=4, halo=1, batch=3)
     assert isinstance(found, cupy.ndarray)
     np.testing.assert_allclose(found.get(), sigmoid(image[None], kernel)[0], atol=1e-3)
+
+
+def test_chunks_without_pixels(rng):
+    image = rng.random((7, 9))
+    chunks = ((0, 3, 0, 4, 0), (5, 0, 4))
+    found = predict(da.from_array(image, chunks=chunks), np.negative, tile=4, overlap=2)
+    assert found.chunks == chunks
+    np.testing.assert_array_equal(found.compute(), predict(image, np.negative, tile=4, overlap=2))

@@ -296,3 +296,10 @@ def test_real_nuclei_as_scikit_image(test_data):
         found = watershed(-distance, markers, mask=mask)
         expected = skimage_segmentation.watershed(-distance, markers, mask=mask)
         assert (found == expected)[mask].mean() > 0.97
+
+
+def test_minima_of_any_real_numbers(rng):
+    image = rng.integers(0, 9, (9, 11)).astype(np.float32)
+    expected = watershed(image)
+    for dtype in (np.float16, ">f2", ">i4", ">f8"):
+        np.testing.assert_array_equal(watershed(image.astype(dtype)), expected)

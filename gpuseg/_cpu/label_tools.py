@@ -12,6 +12,7 @@ from gpuseg._cpu import regionprops
 from gpuseg._cpu._jit import jit
 from gpuseg._cpu._strips import strips
 from gpuseg._shared.region_rows import Plan, Rows
+from gpuseg._shared.window import native
 from gpuseg.typing import NumpyArray
 
 # Fewer pixels a thread than this cost more to hand out than to look up.
@@ -69,9 +70,12 @@ def member(labels: NumpyArray, ids: NumpyArray) -> NumpyArray:
 
 def map_values(labels: NumpyArray, keys: NumpyArray, values: NumpyArray) -> NumpyArray:
     """The value whose key (increasing int64) is the label; 0 where there is none."""
-    out = np.zeros(labels.shape, values.dtype)
+    out = np.zeros(labels.shape, native(values.dtype))
     if labels.size == 0 or keys.size == 0:
         return out
+    values, found = values.astype(out.dtype, copy=False), out.reshape(-1)
+    if values.dtype == np.float16:  # which numba lacks
+        values, found = values.view(np.uint16), found.view(np.uint16)
     flat = np.ascontiguousarray(labels, labels.dtype.newbyteorder("=")).reshape(-1)
     if flat.dtype == np.uint64:
         flat = flat.view(np.int64)  # those beyond are negative, and no key is
@@ -85,12 +89,12 @@ def map_values(labels: NumpyArray, keys: NumpyArray, values: NumpyArray) -> Nump
         first = int(keys[0]) if span else 0
 
         def work(a: int, b: int) -> None:
-            _look_up(flat[a:b], table, first, out.reshape(-1)[a:b])
+            _look_up(flat[a:b], table, first, found[a:b])
 
     else:
 
         def work(a: int, b: int) -> None:
-            _search(flat[a:b], keys, values, out.reshape(-1)[a:b])
+            _search(flat[a:b], keys, values, found[a:b])
 
     strips(work, flat.size, max(1, min(threads(), flat.size // _THREAD_PIXELS)))
     return out
@@ -137,7 +141,8 @@ def relabel(labels: NumpyArray, offset: int) -> tuple[NumpyArray, Any, Any]:
     """Labels numbered from `offset` on, and scikit-image's maps forth and back."""
     old = present(labels)
     last = offset + old.size - 1
-    dtype = labels.dtype if last <= np.iinfo(labels.dtype).max else np.min_scalar_type(last)
+    fits = last <= np.iinfo(labels.dtype).max
+    dtype = native(labels.dtype) if fits else np.min_scalar_type(last)
     new = np.arange(offset, offset + old.size).astype(dtype)
     background = bool((labels == 0).any())
     return map_values(labels, old, new), *array_maps(old, new, background)

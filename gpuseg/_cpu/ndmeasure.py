@@ -40,6 +40,7 @@ def gather(
     shape: Sequence[int],
 ) -> Pixels:
     """Pixels of the labels in `ids`, of a chunk at `origin` in an image of `shape`."""
+    labels = _signed(labels)
     inside = np.nonzero(np.isin(labels, ids))
     place = tuple(index + start for index, start in zip(inside, origin, strict=True))
     return Pixels(labels[inside], image[inside], np.ravel_multi_index(place, shape))
@@ -72,6 +73,7 @@ def histogram(
     labels: NumpyArray, image: NumpyArray, ids: NumpyArray, edges: NumpyArray
 ) -> NumpyArray:
     """Counts (ids, bins) of the values of each label; the last bin is closed."""
+    labels = _signed(labels)
     known, inverse = np.unique(ids, return_inverse=True)
     bins = edges.size - 1
     row = np.minimum(np.searchsorted(known, labels), known.size - 1)
@@ -81,3 +83,13 @@ def histogram(
     flat = row[counted] * bins + column[counted]
     counts = np.bincount(flat, minlength=known.size * bins).reshape(known.size, bins)
     return counts[inverse]
+
+
+def _signed(labels: NumpyArray) -> NumpyArray:
+    """The labels as other than uint64, which NumPy compares with int64 as floats."""
+    if labels.dtype.kind != "u" or labels.dtype.itemsize < 8:
+        return labels
+    highest = int(labels.max()) if labels.size else 0
+    if highest >= 2**63:
+        raise ValueError(f"labels must be below 2**63, got {highest}")
+    return labels.astype(np.int64)

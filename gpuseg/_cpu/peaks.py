@@ -47,10 +47,10 @@ def candidates(
     """
     more = 3 - image.ndim
     sides = [(0, 0)] * more + list(inner or [(0, 0)] * image.ndim)
-    kind = np.float32 if image.dtype.kind == "b" or image.dtype == np.float16 else image.dtype
-    box = np.ascontiguousarray(image, np.dtype(kind).newbyteorder("=")).reshape(
-        (1,) * more + image.shape
-    )
+    kind = image.dtype
+    if kind.kind == "b" or (kind.kind == "f" and kind.itemsize == 2):
+        kind = np.dtype(np.float32)
+    box = np.ascontiguousarray(image, kind.newbyteorder("=")).reshape((1,) * more + image.shape)
     groups = np.empty((0, 0, 0), np.int64)
     if labels is not None:
         groups = np.ascontiguousarray(labels, np.int64).reshape(box.shape)

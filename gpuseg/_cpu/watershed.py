@@ -13,6 +13,7 @@ from gpuseg._backend import threads
 from gpuseg._cpu import _watershed_merge as merge
 from gpuseg._cpu._watershed_block import Block, Frame
 from gpuseg._cpu.label import label
+from gpuseg._shared.window import native
 from gpuseg.typing import NumpyArray
 
 Index = tuple[int, ...]
@@ -132,6 +133,9 @@ def minima(image: NumpyArray, mask: NumpyArray | None, connectivity: int) -> Num
     """Labels of the local minima, as scikit-image floods from where no markers are given."""
     from skimage.morphology import local_minima
 
+    # scikit-image takes neither half floats nor another byte order.
+    half = image.dtype.kind == "f" and image.dtype.itemsize == 2
+    image = image.astype(np.float32 if half else native(image.dtype), copy=False)
     low = local_minima(image, connectivity=connectivity)
     labels, _ = label(low if mask is None else low & mask, connectivity)
     return labels

@@ -20,6 +20,7 @@ import numpy as np
 from gpuseg._backend import implementation, limit_threads
 from gpuseg._dask import _by_label as by_label
 from gpuseg._shared.edt import Metric
+from gpuseg._shared.window import native
 from gpuseg.typing import Array
 
 # Chunks between passes are as large as the given ones, and no smaller than this: along their axis
@@ -59,6 +60,8 @@ def transform(
 
 def _whole_along(array: Array, axis: int, metric: Metric) -> Array:
     """Array whose chunks are whole along an axis."""
+    if array.size == 0:  # for which Dask divides by 0
+        return array.rechunk(array.shape)
     largest = np.prod([max(sizes) for sizes in array.chunks], dtype=np.int64)
     limit = max(_CHUNK_BYTES, int(largest) * metric.dtype.itemsize)
     # What a pass writes is as wide as numbers are, whatever it reads.
@@ -112,5 +115,5 @@ def _places(source: Array, *, metric: Metric) -> Array:
 def expand(labels: Array, metric: Metric) -> Array:
     """Labels of the nearest labelled pixel within the metric's limit, by a halo as wide as it."""
     return by_label.with_halo(
-        labels, metric.reach, ("edt", "expand"), labels.dtype, {"metric": metric}
+        labels, metric.reach, ("edt", "expand"), native(labels.dtype), {"metric": metric}
     )

@@ -20,6 +20,7 @@ from gpuseg._cpu.label_tools import array_maps, border_labels, present_in, small
 from gpuseg._dask import _by_label as by_label
 from gpuseg._dask.regionprops import measured
 from gpuseg._shared.region_rows import Plan
+from gpuseg._shared.window import native
 from gpuseg.typing import Array, NumpyArray
 
 
@@ -90,8 +91,8 @@ def map_values(labels: Array, keys: Array, values: Array) -> Array:
         da.asarray(values).rechunk(-1) if not np.isnan(values.size) else values,
         (once,),
         concatenate=True,
-        dtype=values.dtype,
-        meta=np.empty((0,) * labels.ndim, values.dtype),
+        dtype=native(values.dtype),
+        meta=np.empty((0,) * labels.ndim, native(values.dtype)),
     )
 
 
@@ -110,7 +111,7 @@ def relabel(labels: Array, offset: int) -> tuple[Array, Any, Any]:
     """Labels numbered from `offset` on: lazy, and delayed maps forth and back."""
     old = present(labels)
     # Without an offset no label becomes larger than it was.
-    dtype = labels.dtype if offset == 1 else np.dtype(np.int64)
+    dtype = native(labels.dtype) if offset == 1 else np.dtype(np.int64)
     numbers = partial(_numbers, offset=offset, dtype=dtype)
     new = by_label.from_task(numbers, [old], (np.nan,), dtype)
     (old_key,), (new_key,) = old.to_delayed(), new.to_delayed()

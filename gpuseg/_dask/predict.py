@@ -36,7 +36,9 @@ def predict(image: Array, model: Model, grid: Grid, batch: int) -> Array:
     import dask.array as da
 
     lead = image.ndim - len(grid.shape)
-    image = image.rechunk(dict.fromkeys(range(lead), -1))
+    given = image.chunks[lead:]
+    full = tuple(tuple(size for size in sizes if size) for sizes in given)  # no tile is in the rest
+    image = image.rechunk((*((size,) for size in image.shape[:lead]), *full))
     like = _probe(image, model, grid, batch, lead)
     channels = like.shape[1 : 1 + like.ndim - 1 - len(grid.tile[grid.lead :])]
     name = f"predict-{tokenize(image.name, model, grid, batch)}"
@@ -61,7 +63,8 @@ def predict(image: Array, model: Model, grid: Grid, batch: int) -> Array:
         graph[(name, *(0,) * len(channels), *at)] = (blend, keys)
     chunks = (*((size,) for size in channels), *image.chunks[lead:])
     meta = like.reshape(-1)[:0].reshape((0,) * len(chunks))
-    return da.Array(by_label.layers(graph, name, [image]), name, chunks, meta=meta)
+    found = da.Array(by_label.layers(graph, name, [image]), name, chunks, meta=meta)
+    return found.rechunk((*chunks[: len(channels)], *given))
 
 
 class _Boxes:

@@ -33,8 +33,10 @@ def sequence(footprint: Any, ndim: int) -> list[tuple[NumpyArray, int]]:
     Raises
     ------
     ValueError
-        If a footprint has other axes than the image, or no pixel.
+        If the image has no axes, or a footprint has other axes than it, or no pixel.
     """
+    if ndim < 1:
+        raise ValueError("image must have at least one axis, got a 0-d array")
     if footprint is None:
         cross = np.indices((3,) * ndim) - 1
         footprint = np.abs(cross).sum(0) <= 1

@@ -59,7 +59,10 @@ def make_request(
 
 
 def check_labels(labels: Array) -> None:
-    """Refuse labels that are no integers, or whose size is not known."""
+    """Refuse labels that are no array of integers, or whose size is not known."""
+    floor(labels)
+    if labels.ndim < 1:
+        raise ValueError("labels must have at least one axis, got a 0-d array")
     if labels.dtype.kind == "b":
         raise TypeError(
             "labels must be integers, got bool: label the mask with `gpuseg.measure.label`, or "

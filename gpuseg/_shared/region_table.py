@@ -18,6 +18,7 @@ from gpuseg._shared.region_rows import (
     template,
 )
 from gpuseg._shared.region_sums import central, rounded, variance
+from gpuseg._shared.window import native
 from gpuseg.typing import NumpyArray
 
 
@@ -109,7 +110,7 @@ class Table:
     def extremum(self, name: str, channel: int) -> NumpyArray:
         """Least or greatest value, in the image's own dtype; 0 where there is none."""
         keys = np.where(self.missing, 0, self.block(name, channel)[:, 0])
-        dtype = np.dtype(self.plan.dtype)
+        dtype = native(np.dtype(self.plan.dtype))
         if dtype.kind == "f":
             bits = np.where(keys < 0, keys ^ np.int64(0x7FFFFFFFFFFFFFFF), keys)
             flags = self.block("flags", channel)[:, 0]
@@ -122,7 +123,9 @@ class Table:
         """Index (labels, axes) of an extremum; -1 where all values are NaN."""
         flat = np.where(self.missing, 0, self.block(name, channel)[:, 0])
         nowhere = flat == np.iinfo(np.int64).max
-        places = np.unravel_index(np.where(nowhere, 0, flat), self.plan.shape)
+        # Of an empty array no place is asked for but the first.
+        shape = tuple(max(size, 1) for size in self.plan.shape)
+        places = np.unravel_index(np.where(nowhere, 0, flat), shape)
         return np.where(nowhere[:, None], -1, np.stack(places, axis=-1))
 
     @cached_property

@@ -44,6 +44,10 @@ class Window:
     options: Mapping[str, Any] = field(default_factory=dict)
     one_by_one: tuple[Window, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not self.reach:
+            raise ValueError("image must have at least one axis, got a 0-d array")
+
 
 def check_mode(mode: str) -> None:
     """Refuse a border that SciPy does not know."""
@@ -51,11 +55,18 @@ def check_mode(mode: str) -> None:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
 
 
-def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The floating type in which scikit-image filters images of `dtype`."""
+def check_real(dtype: np.dtype[Any]) -> None:
+    """Refuse what are no real numbers."""
     if dtype.kind not in "biuf":
         raise TypeError(f"image must be bool, integer or floating, got {dtype}")
-    return np.dtype(np.float32 if dtype in (np.float16, np.float32) else np.float64)
+
+
+def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The floating type in which scikit-image filters images of `dtype`."""
+    check_real(dtype)
+    # By size, for float32 in the other byte order is not equal to it.
+    narrow = dtype.kind == "f" and dtype.itemsize <= 4
+    return np.dtype(np.float32 if narrow else np.float64)
 
 
 def native(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg._backend import floor, implementation
-from gpuseg._shared.window import Window, check_mode, float_dtype, native, per_axis
+from gpuseg._shared.window import Window, check_mode, check_real, float_dtype, native, per_axis
 from gpuseg._shared.window import gaussian as gaussian_window
 from gpuseg.typing import Array
 
@@ -193,6 +193,7 @@ def median(
     array([1, 1, 1, 1, 1, 7, 8])
     """
     floor(image)
+    check_real(image.dtype)
     check_mode(mode)
     shape = np.ones((3,) * image.ndim, bool) if footprint is None else np.asarray(footprint) != 0
     if shape.ndim != image.ndim or not shape.any():

@@ -10,7 +10,7 @@ import numpy as np
 from gpuseg._backend import implementation
 from gpuseg._shared.window import Window, check_mode, float_dtype, per_axis
 from gpuseg._shared.window import gaussian as gaussian_window
-from gpuseg._validate import check_grey
+from gpuseg._validate import check_grey, check_labelable
 from gpuseg.typing import Array
 
 __all__ = [
@@ -316,4 +316,5 @@ def apply_hysteresis_threshold(image: Array, low: Any, high: Any) -> Array:
     """
     check_grey(image)
     weak = image > np.minimum(low, high)
+    check_labelable(weak)
     return implementation(image, "thresholds").hysteresis(weak, image > high)

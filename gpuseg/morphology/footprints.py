@@ -9,7 +9,7 @@ import numpy as np
 
 from gpuseg._backend import floor, implementation
 from gpuseg._shared import footprints
-from gpuseg._shared.window import MODES, Window, native
+from gpuseg._shared.window import MODES, Window, check_real, native
 from gpuseg.typing import Array
 
 __all__ = [
@@ -224,6 +224,7 @@ def _grey(
     image: Array, footprint: Any, grows: Sequence[bool], mode: str, cval: float, tophat: str = ""
 ) -> Array:
     floor(image)
+    check_real(image.dtype)
     if mode not in _GREY_MODES:
         raise ValueError(f"mode must be one of {', '.join(_GREY_MODES)}, got {mode!r}")
     steps = footprints.grey_steps(footprint, image.ndim, grows)

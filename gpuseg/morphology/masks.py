@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from gpuseg import measure
-from gpuseg._backend import implementation
+from gpuseg._backend import floor, implementation
 from gpuseg._shared.region_request import check_labels
+from gpuseg._validate import check_labelable
 from gpuseg.typing import Array
 
 __all__ = ["fill_holes", "remove_small_holes", "remove_small_objects"]
@@ -45,6 +46,7 @@ def remove_small_objects(image: Array, *, max_size: int = 64, connectivity: int 
     array([[1, 1, 0, 0],
            [1, 0, 0, 0]])
     """
+    check_labelable(image)
     if max_size < 0:
         raise ValueError(f"max_size must be at least 0, got {max_size}")
     labels = _components(image, connectivity) if image.dtype.kind == "b" else image
@@ -130,7 +132,9 @@ def _components(mask: Array, connectivity: int) -> Array:
 
 
 def _check_mask(image: Array) -> None:
+    floor(image)
     if image.dtype.kind != "b":
         raise TypeError(
             f"image must be a mask of bool, got {image.dtype}: compare it, as image > 0"
         )
+    check_labelable(image)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpuseg._backend import floor, implementation
-from gpuseg._shared.window import Window, check_mode, per_axis
+from gpuseg._shared.window import Window, check_mode, native, per_axis
 from gpuseg.typing import Array, NumpyArray
 
 
@@ -18,14 +18,17 @@ def apply(
     """SciPy's function of that name on all of the image."""
     floor(image)
     check_mode(mode)
-    options |= {"function": function, "dtype": image.dtype, "mode": mode, "cval": cval}
-    window = Window("filters", "ndimage", tuple(reach), image.dtype, mode, options=options)
+    dtype = native(image.dtype)
+    options |= {"function": function, "dtype": dtype, "mode": mode, "cval": cval}
+    window = Window("filters", "ndimage", tuple(reach), dtype, mode, options=options)
     return implementation(image, "windows").apply(image, window)
 
 
 def make_footprint(image: Array, size: Any, footprint: Any) -> NumpyArray:
     """Surroundings as a mask, from their size or from a footprint; one of both."""
     floor(image)
+    if image.ndim < 1:
+        raise ValueError("image must have at least one axis, got a 0-d array")
     if (size is None) == (footprint is None):
         raise ValueError(f"give either size or footprint, got {size!r} and {footprint!r}")
     if footprint is None:

@@ -118,7 +118,7 @@ def gaussian_filter(
     sigmas = _sigmas(image, sigma)
     around = _radii(sigmas, truncate)
     orders = per_axis(order, image.ndim, "order")
-    return apply(
+    return _apply(
         "gaussian_filter", image, around, mode, cval, sigma=sigmas, order=orders, truncate=truncate
     )
 
@@ -159,7 +159,7 @@ def gaussian_gradient_magnitude(
     """
     sigmas = _sigmas(image, sigma)
     around = _radii(sigmas, truncate)
-    return apply(
+    return _apply(
         "gaussian_gradient_magnitude", image, around, mode, cval, sigma=sigmas, truncate=truncate
     )
 
@@ -181,7 +181,7 @@ def gaussian_laplace(
     """
     sigmas = _sigmas(image, sigma)
     around = _radii(sigmas, truncate)
-    return apply("gaussian_laplace", image, around, mode, cval, sigma=sigmas, truncate=truncate)
+    return _apply("gaussian_laplace", image, around, mode, cval, sigma=sigmas, truncate=truncate)
 
 
 def laplace(image: Array, mode: str = "reflect", cval: float = 0.0) -> Array:
@@ -193,7 +193,7 @@ def laplace(image: Array, mode: str = "reflect", cval: float = 0.0) -> Array:
     >>> laplace(np.array([0, 0, 1, 0, 0]))
     array([ 0,  1, -2,  1,  0])
     """
-    return apply("laplace", image, (1,) * image.ndim, mode, cval)
+    return _apply("laplace", image, 1, mode, cval)
 
 
 def prewitt(image: Array, axis: int = -1, mode: str = "reflect", cval: float = 0.0) -> Array:
@@ -211,7 +211,7 @@ def prewitt(image: Array, axis: int = -1, mode: str = "reflect", cval: float = 0
     array([[0, 3, 3, 0],
            [0, 3, 3, 0]])
     """
-    return apply("prewitt", image, (1,) * image.ndim, mode, cval, axis=_axis(image, axis))
+    return _apply("prewitt", image, 1, mode, cval, axis=_axis(image, axis))
 
 
 def sobel(image: Array, axis: int = -1, mode: str = "reflect", cval: float = 0.0) -> Array:
@@ -224,7 +224,7 @@ def sobel(image: Array, axis: int = -1, mode: str = "reflect", cval: float = 0.0
     array([[0, 4, 4, 0],
            [0, 4, 4, 0]])
     """
-    return apply("sobel", image, (1,) * image.ndim, mode, cval, axis=_axis(image, axis))
+    return _apply("sobel", image, 1, mode, cval, axis=_axis(image, axis))
 
 
 def uniform_filter(
@@ -251,12 +251,13 @@ def uniform_filter(
     origins = check_origins(origin, shape)
     around = reach(shape, origins)
     if image.dtype.kind != "f":
-        return apply("uniform_filter", image, around, mode, cval, size=shape, origin=origins)
-    for axis, length in enumerate(shape):
-        if length > 1:
-            along = tuple(around[axis] if other == axis else 0 for other in range(image.ndim))
-            options = {"weights": (1 / length,) * length, "origin": origins[axis], "axis": axis}
-            image = apply("correlate1d", image, along, mode, cval, **options)
+        return _apply("uniform_filter", image, around, mode, cval, size=shape, origin=origins)
+    # One pass at least: what is given back is never the image itself.
+    for axis in [axis for axis, length in enumerate(shape) if length > 1] or [0]:
+        along = tuple(around[axis] if other == axis else 0 for other in range(image.ndim))
+        weights = (1 / shape[axis],) * shape[axis]
+        options = {"weights": weights, "origin": origins[axis], "axis": axis}
+        image = _apply("correlate1d", image, along, mode, cval, **options)
     return image
 
 
@@ -271,7 +272,26 @@ def _weighted(
         )
     origins = check_origins(origin, weights.shape)
     around = reach(weights.shape, origins)
-    return apply(function, image, around, mode, cval, weights=weights, origin=origins)
+    return _apply(function, image, around, mode, cval, weights=weights, origin=origins)
+
+
+def _apply(
+    function: str,
+    image: Array,
+    around: Sequence[int] | int,
+    mode: str,
+    cval: float,
+    **options: Any,
+) -> Array:
+    """SciPy's function, of numbers that it takes."""
+    floor(image)
+    if image.dtype.kind not in "biufc" or image.dtype.char in "egG":
+        raise TypeError(
+            f"image must be bool, integer, or of floats of 32 or 64 bits, got {image.dtype}; "
+            "convert it with `image.astype(numpy.float64)`"
+        )
+    reaches = (around,) * image.ndim if isinstance(around, int) else around
+    return apply(function, image, reaches, mode, cval, **options)
 
 
 def _sigmas(image: Array, sigma: Any) -> tuple[float, ...]:
@@ -287,6 +307,7 @@ def _radii(sigmas: Sequence[float], truncate: float) -> tuple[int, ...]:
 
 
 def _axis(image: Array, axis: int) -> int:
+    floor(image)
     if not -image.ndim <= axis < image.ndim:
         raise ValueError(f"axis must be one of {image.ndim}, got {axis}")
     return axis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from gpuseg import filters
 from gpuseg._backend import implementation
-from gpuseg._shared.window import Window, check_mode, float_dtype
+from gpuseg._shared.window import Window, check_mode, check_real, float_dtype, native
+from gpuseg._validate import check_grey
 from gpuseg.ndfilters._windows import apply, check_origins, make_footprint, reach
 from gpuseg.typing import Array
 
@@ -81,7 +83,7 @@ def generic_filter(
     }
     dtype = float_dtype(image.dtype)
     window = Window("filters", "generic", reach(shape.shape, origins), dtype, mode, (), options)
-    return implementation(image, "windows").apply(image, window).astype(image.dtype)
+    return implementation(image, "windows").apply(image, window).astype(native(image.dtype))
 
 
 def median_filter(
@@ -175,13 +177,21 @@ def rank_filter(
 ) -> Array:
     """The pixel of a rank among those around each, -1 for the greatest; see `median_filter`.
 
+    Raises
+    ------
+    ValueError
+        If there are fewer pixels around each than the rank says, and as of `median_filter`.
+
     Examples
     --------
     >>> import numpy as np
     >>> rank_filter(np.array([1, 5, 2, 8, 8]), -1, size=3)
     array([5, 5, 8, 8, 8])
     """
-    return _ordered("rank_filter", image, size, footprint, mode, cval, origin, rank=rank)
+    pixels = np.count_nonzero(make_footprint(image, size, footprint))
+    if not -pixels <= operator.index(rank) < pixels:
+        raise ValueError(f"rank must be from {-pixels} to {pixels - 1}, got {rank}")
+    return _ordered("rank_filter", image, size, footprint, mode, cval, origin, rank=int(rank))
 
 
 def percentile_filter(
@@ -195,12 +205,20 @@ def percentile_filter(
 ) -> Array:
     """A percentile of the pixels around each; see `median_filter`.
 
+    Raises
+    ------
+    ValueError
+        If it is not from -100 (those below 0 count from 100 down) to 100, and as of
+        `median_filter`.
+
     Examples
     --------
     >>> import numpy as np
     >>> percentile_filter(np.array([1, 5, 2, 8, 8]), 50, size=3)
     array([1, 2, 5, 8, 8])
     """
+    if not -100 <= percentile <= 100:
+        raise ValueError(f"percentile must be from -100 to 100, got {percentile}")
     return _ordered(
         "percentile_filter", image, size, footprint, mode, cval, origin, percentile=percentile
     )
@@ -227,6 +245,7 @@ def threshold_local(
     >>> threshold_local(np.array([0, 0, 9, 0, 0, 3]), 3, "mean")
     array([0., 3., 3., 3., 1., 2.])
     """
+    check_grey(image)
     return filters.threshold_local(
         image.astype(np.float64), block_size, method, offset, mode, param, cval
     )
@@ -243,6 +262,7 @@ def _ordered(
     **options: Any,
 ) -> Array:
     shape = make_footprint(image, size, footprint)
+    check_real(image.dtype)
     origins = check_origins(origin, shape.shape)
     # SciPy knows faster ways for boxes, and tells them by their size.
     window = {"size": shape.shape} if shape.all() else {"footprint": shape}

@@ -7,7 +7,7 @@ import numbers
 import numpy as np
 
 from gpuseg import measure
-from gpuseg._backend import implementation
+from gpuseg._backend import floor, implementation
 from gpuseg.filters import gaussian
 from gpuseg.morphology import distance_transform_edt
 from gpuseg.segmentation._watershed import watershed
@@ -63,6 +63,7 @@ def split_touching(
     >>> labels[4]
     array([1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2], dtype=int32)
     """
+    floor(mask)
     if mask.dtype.kind != "b":
         raise TypeError(f"mask must be of bool, got {mask.dtype}: compare it, as mask > 0")
     if not 1 <= mask.ndim <= 3:

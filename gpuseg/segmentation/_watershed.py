@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg._backend import floor, implementation
+from gpuseg._shared.window import native
 from gpuseg.typing import Array, NumpyArray
 
 _NAMES = {"_cpu": "NumPy", "_cuda": "CuPy", "_dask": "Dask"}
@@ -144,7 +145,8 @@ def _as_labels(image: Array, markers: Any, mask: Array | None, connectivity: int
             )
         if tuple(markers.shape) == tuple(image.shape):
             _check_home(image, markers, "markers")
-            return markers
+            kind = native(markers.dtype)
+            return markers if markers.dtype == kind else markers.astype(kind)
         points = markers
     return implementation(image, "watershed").paint(image, _check_points(image, points))
 

@@ -55,6 +55,7 @@ def clear_border(
            [0, 1, 0, 0],
            [0, 0, 0, 0]])
     """
+    floor(labels)
     if mask is None and not 0 <= buffer_size < min(labels.shape, default=1):
         raise ValueError(
             f"buffer_size must be at least 0 and below the sides {labels.shape}, got {buffer_size}"
@@ -190,6 +191,7 @@ def find_boundaries(
     >>> find_boundaries(np.array([[0, 0, 5, 5, 5, 0]]), mode="inner").astype(int)
     array([[0, 0, 1, 0, 1, 0]])
     """
+    floor(label_img)
     if label_img.dtype.kind == "b":
         label_img = label_img.astype(np.uint8)
     check_labels(label_img)
