@@ -11,8 +11,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from gpuseg.cli import main
+from gpuseg.cli import compare_batch, main
 from gpuseg.compare import compare_counts, compare_labels, leave_one_group_out, pool
+from gpuseg.io._lock import locked
 
 NAMES = [f"{plate}_{well}" for plate in ("p1", "p2", "p3") for well in ("a1", "a2", "a10")]
 
@@ -154,6 +155,138 @@ def test_files_of_other_names_are_a_pair(folders, capsys):
     assert "1 pair: 1 compared" in capsys.readouterr().err
 
 
+@pytest.fixture
+def read_files(monkeypatch) -> list[str]:
+    """Names of the files that are read from here on."""
+    read: list[str] = []
+    whole = compare_batch.read_labels
+
+    def noted(path: str, *, regions: bool):
+        read.append(path)
+        return whole(path, regions=regions)
+
+    monkeypatch.setattr(compare_batch, "read_labels", noted)
+    return read
+
+
+ALL_TABLES = ["--table", "t.csv", "--summary", "s.csv", "--held-out", "h.csv", "--group", r"p\d"]
+
+
+def test_a_rerun_compares_what_has_changed(folders, read_files, capsys):
+    command = ["compare", "shifted", "lossy", "gold", *ALL_TABLES]
+    assert main(command) == 0
+    assert len(read_files) == 36
+    before = [Path(name).read_bytes() for name in ("t.csv", "s.csv", "h.csv")]
+    read_files.clear()
+    capsys.readouterr()
+    for name in ("t.csv", "s.csv", "h.csv"):
+        Path(name).unlink()
+    assert main(command) == 0
+    assert "18 pairs: 0 compared, 18 already compared\n" in capsys.readouterr().err
+    assert read_files == []
+    assert [Path(name).read_bytes() for name in ("t.csv", "s.csv", "h.csv")] == before
+    np.save("lossy/p2_a1.npy", folders["p2_a1"])
+    assert main(command) == 0
+    assert read_files == ["gold/p2_a1.tif", "lossy/p2_a1.npy"]
+    assert "18 pairs: 1 compared, 17 already compared\n" in capsys.readouterr().err
+    read_files.clear()
+    assert main([*command, "--sizes", "10,20"]) == 0
+    assert len(read_files) == 36
+
+
+def test_pairs_are_called_as_they_are_called_now(folders, read_files):
+    assert main(["compare", "lossy", "gold", "--table", "t.json", "--quiet"]) == 0
+    read_files.clear()
+    words = ["--table", "t.json", "--group", r"p\d", "--match", r"p(\d_a\d+)", "--quiet"]
+    assert main(["compare", "lossy", "gold", *words]) == 0
+    assert read_files == []
+    assert [(row["image"], row["group"]) for row in read("t.json")][:2] == [
+        ("1_a1", "p1"),
+        ("1_a2", "p1"),
+    ]
+
+
+def test_pairs_that_are_not_named_stay_in_the_table(folders):
+    for method in ("shifted", "lossy"):
+        assert main(["compare", method, "gold", "--table", "t.json", "--quiet"]) == 0
+    assert [row["method"] for row in read("t.json")] == ["lossy"] * 9 + ["shifted"] * 9
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+def test_overlaps_that_are_lost_are_found_again(folders, read_files, damage):
+    command = ["compare", "lossy", "gold", "--table", "t.csv", "--quiet"]
+    assert main(command) == 0
+    read_files.clear()
+    damage(sorted(Path("t.csv.gpuseg.overlaps").iterdir())[3])
+    assert main(command) == 0
+    assert len(read_files) == 2
+
+
+def test_a_pair_that_fails_now_leaves_the_table(folders, capsys):
+    command = ["compare", "lossy", "gold", "--table", "t.json"]
+    assert main(command) == 0
+    Path("lossy/p1_a2.npy").write_bytes(b"no array")
+    assert main(command) == 1
+    assert "9 pairs: 0 compared, 8 already compared, 1 failed" in capsys.readouterr().err
+    assert "p1_a2" not in [row["image"] for row in read("t.json")]
+
+
+def test_what_was_interrupted_goes_on(folders, capsys, monkeypatch):
+    command = ["compare", "lossy", "gold", "--table", "t.json", "--summary", "s.json"]
+    whole, left = compare_batch.read_labels, [4]
+
+    def interrupted(path: str, *, regions: bool):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return whole(path, regions=regions)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_batch, "read_labels", interrupted)
+        assert main(command) == 130
+    assert capsys.readouterr().err.endswith(
+        "gpuseg compare: stopped. 9 pairs: 2 compared. Run the same command again to go on.\n"
+    )
+    assert len(read("t.json")) == 2
+    assert not Path("s.json").exists()
+    assert main(command) == 0
+    assert "9 pairs: 7 compared, 2 already compared\n" in capsys.readouterr().err
+    expected = pool([
+        compare_labels(labels, np.where(labels % (4 + k % 3) == 0, 0, labels))
+        for k, labels in enumerate(folders.values())
+    ])  # fmt: skip
+    (row,) = read("s.json")
+    assert row["seg"] == pytest.approx(expected.seg)
+
+
+def test_one_run_at_a_time_writes_a_table_and_only_its_own(folders, capsys):
+    command = ["compare", "lossy", "gold", "--table", "t.csv"]
+    with locked(Path("t.csv")):
+        assert main(command) == 1
+    assert "t.csv is being written by another run" in capsys.readouterr().err
+    Path("t.csv").write_text("mine")
+    assert main(command) == 2
+    assert "was not written by gpuseg" in capsys.readouterr().err
+
+
+def test_one_experiment_holds_none_out(folders, capsys):
+    words = ["--group", "p", "--held-out", "h.csv", "--quiet"]
+    assert main(["compare", "lossy", "gold", *words]) == 1
+    err = capsys.readouterr().err
+    assert err == "gpuseg compare: error: --held-out needs two experiments, found only 'p'\n"
+    assert not Path("h.csv").exists()
+
+
+def test_what_is_no_number_is_missing(folders):
+    for name in ("empty1", "empty2"):
+        tifffile.imwrite(f"{name}.tif", np.zeros((9, 9), np.uint8))
+    words = ["--surfaces", "--table", "t.csv", "--quiet"]
+    assert main(["compare", "empty1.tif", "empty2.tif", *words]) == 0
+    with Path("t.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["hausdorff"], row["seg"]) == ("", "")
+
+
 def test_what_names_have_in_common(folders):
     for path in list(Path("lossy").iterdir()):
         path.rename(path.with_name(f"result-{path.stem}_labels.npy"))
@@ -274,6 +407,9 @@ BAD = [
     (["lossy", "gold", "--thresholds", "a"], "must be numbers with commas, got 'a'"),
     (["lossy", "gold", "--sizes", "9,5"], "--sizes must increase, got '9,5'"),
     (["lossy", "gold", "--spacing", "0,1"], "--spacing must be above 0, got '0,1'"),
+    (["lossy", "gold", "--spacing", "2"], "--spacing needs --surfaces, got '2'"),
+    (["lossy", "gold", "--group-column", "day"], "--group-column needs --group-table, got 'day'"),
+    (["lossy", "gold", "--held-out", "h.csv"], "--held-out needs --group or --group-table"),
     (["lossy", "gold", "--table", "t.xlsx"], "--table: a table's name must end in"),
     (["lossy", "gold", "--held-out", "nowhere/t.csv"], "--held-out: the folder"),
     (["lossy", "gold", "--regions", "golden"], "unknown choice 'golden'"),

@@ -6,20 +6,19 @@ import argparse
 import difflib
 import math
 import sys
-import traceback
-from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gpuseg.cli._parser import EXPECTED, UsageError, reason
-from gpuseg.cli.compare_files import Pair, find_pairs, read_labels
+from gpuseg.cli._parser import UsageError
+from gpuseg.cli.compare_batch import Batch, finite, metrics
+from gpuseg.cli.compare_files import find_pairs
 from gpuseg.cli.compare_rows import Scored, compiled, grouping, held_out, show, summary
 from gpuseg.cli.progress import Images
+from gpuseg.io._lock import locked
 from gpuseg.io.tables import Row, check_table, write_table
 
-if TYPE_CHECKING:
-    from gpuseg.compare import Comparison
-    from gpuseg.typing import Array
+_INTERRUPTED = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Files of two folders belong together if their names without suffix are equal, or what\n"
         "--match finds in them. A missing partner, like any pair that fails, is reported; the\n"
-        "others go on, and the exit code is 1. Several PRED are methods, told apart by name."
+        "others go on, and the exit code is 1. Several PRED are methods, told apart by name.\n"
+        "With --table, run the same command again to go on: pairs that are in the table are not\n"
+        "compared again unless their files, or what is compared, have changed."
     )
     parser.add_argument(
         "paths", nargs="+", metavar="PRED… GOLD",
@@ -73,9 +74,7 @@ def _add_groups(parser: argparse.ArgumentParser) -> None:
         "--group", metavar="REGEX", help="experiment, in the path of the gold standard (or of PRED)"
     )
     group.add_argument("--group-table", metavar="FILE", help=".csv with a column 'image'")
-    group.add_argument(
-        "--group-column", default="group", metavar="NAME", help="its column (default: %(default)s)"
-    )
+    group.add_argument("--group-column", metavar="NAME", help="its column (default: group)")
     group.add_argument(
         "--score", default="ap", metavar="COLUMN", help="by which methods are chosen (default: ap)"
     )
@@ -90,30 +89,71 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compare all pairs; 1 if one of them failed or has no partner."""
+    """Compare what isn't compared yet; 1 if a pair failed or lacks a partner, 130 if stopped."""
     if len(options.paths) < 2:
         raise UsageError(f"a prediction and a gold standard are needed, got {options.paths[0]!r}")
     outputs = {
         name: _checked(name, getattr(options, name)) for name in ("table", "summary", "held_out")
     }
     settings = _settings(options)
-    group_of = grouping(options.group, options.group_table, options.group_column)
+    _check_together(options)
+    group_of = grouping(options.group, options.group_table, options.group_column or "group")
     _check_score(options.score, settings)
     match = None if options.match is None else compiled("--match", options.match)
     pairs = find_pairs(options.paths[:-1], options.paths[-1], match)
-    scored = []
-    with Images(len(pairs), show=not options.quiet) as progress:
-        for pair in pairs:
-            found = _reported(pair, group_of, settings, progress.say)
-            scored += [found] if found else []
-            progress.add()
-    failed = len(pairs) - len(scored)
-    if scored:
-        _write(options, outputs, scored)
-    if not options.quiet or failed:
-        text = f"{len(pairs):,} pair{'s' * (len(pairs) != 1)}: {len(scored):,} compared"
-        print(f"gpuseg compare: {text}{f', {failed:,} failed' if failed else ''}", file=sys.stderr)
-    return 1 if failed else 0
+    table = outputs["table"]
+    with nullcontext() if table is None else locked(table):
+        batch = Batch(pairs, group_of, settings, table)
+        return _compared(batch, options, outputs)
+
+
+def _compared(batch: Batch, options: argparse.Namespace, outputs: dict[str, Path | None]) -> int:
+    stopped = False
+    with Images(len(batch.pairs), show=not options.quiet, what="pairs") as progress:
+        try:
+            batch.look(progress)
+            batch.compare(progress)
+        except KeyboardInterrupt:
+            stopped = True
+        finally:
+            batch.write_table()
+    problem = _write(options, outputs, batch.scored, stopped) if batch.scored else ""
+    if problem:
+        print(f"gpuseg compare: error: {problem}", file=sys.stderr)
+    if not options.quiet or stopped or batch.failed:
+        print(f"gpuseg compare: {_said(batch, stopped, outputs['table'])}", file=sys.stderr)
+    if stopped:
+        return _INTERRUPTED
+    return 1 if batch.failed or problem else 0
+
+
+def _said(batch: Batch, stopped: bool, table: Path | None) -> str:
+    parts = [f"{batch.compared:,} compared"]
+    if batch.kept:
+        parts.append(f"{batch.kept:,} already compared")
+    if batch.failed:
+        parts.append(f"{batch.failed:,} failed")
+    total = len(batch.pairs)
+    text = f"{total:,} pair{'s' * (total != 1)}: {', '.join(parts)}"
+    if not stopped:
+        return text
+    how = "With --table it could be gone on with."
+    return f"stopped. {text}. " + (how if table is None else "Run the same command again to go on.")
+
+
+def _check_together(options: argparse.Namespace) -> None:
+    """Refuse options that would have no effect without another one.
+
+    Raises
+    ------
+    UsageError
+    """
+    if options.spacing and not options.surfaces:
+        raise UsageError(f"--spacing needs --surfaces, got {options.spacing!r}")
+    if options.group_column is not None and options.group_table is None:
+        raise UsageError(f"--group-column needs --group-table, got {options.group_column!r}")
+    if options.held_out is not None and options.group is None and options.group_table is None:
+        raise UsageError(f"--held-out needs --group or --group-table, got {options.held_out!r}")
 
 
 def _checked(name: str, path: str | None) -> Path | None:
@@ -156,63 +196,6 @@ def _numbers(option: str, text: str) -> list[float]:
         raise UsageError(f"{option} must be numbers with commas, got {text!r}") from None
 
 
-def _reported(
-    pair: Pair,
-    group_of: Callable[[Pair], str],
-    settings: dict[str, Any],
-    say: Callable[[str], None],
-) -> Scored | None:
-    """The pair compared; None, and a message, if that fails."""
-    if pair.problem:
-        say(f"gpuseg compare: error: {pair.problem}")
-        return None
-    try:
-        return _compare(pair, group_of(pair), settings)
-    except (*EXPECTED, TypeError) as error:
-        say(f"gpuseg compare: error: {reason(pair.pred, error)}")
-    except Exception as error:  # a defect, of ours or of a decoder: the others go on as well
-        say("".join(traceback.format_exception(error)).rstrip())
-        say(f"gpuseg compare: error: {reason(pair.pred, error)} (a defect)")
-    return None
-
-
-def _compare(pair: Pair, group: str, settings: dict[str, Any]) -> Scored:
-    from gpuseg.compare import compare_labels
-
-    regions = settings["regions"]
-    gold = read_labels(pair.gold, regions=regions in ("gold", "both"))
-    pred = read_labels(pair.pred, regions=regions in ("pred", "both"))
-    if gold.shape != pred.shape:
-        hint = ""
-        if not regions and {3, 4} & {gold.shape[-1], pred.shape[-1]}:
-            hint = "; if colours tell objects apart, say --regions"
-        raise ValueError(f"{pair.pred} has shape {pred.shape}, {pair.gold} {gold.shape}{hint}")
-    found = compare_labels(gold, pred)
-    names = {"method": pair.method, "image": pair.image, "group": group}
-    columns = {**names, "pred": pair.pred, "gold": pair.gold}
-    return Scored(pair, group, found, {**columns, **_metrics(gold, pred, found, settings)})
-
-
-def _metrics(
-    gold: Array, pred: Array, found: Comparison, settings: dict[str, Any]
-) -> dict[str, int | float]:
-    """All columns of numbers."""
-    from gpuseg.compare import THRESHOLDS, surface_distances
-
-    row = found.to_dict(settings["thresholds"] or THRESHOLDS)
-    if settings["sizes"]:
-        for lower, upper, n_true, missed in found.missed_by_size(settings["sizes"]):
-            span = f"{lower:g}_{upper:g}"
-            row |= {f"n_true_{span}": n_true, f"missed_{span}": missed}
-    if settings["surfaces"]:
-        distances = surface_distances(gold, pred, spacing=settings["spacing"])
-        for name in ("hausdorff", "hausdorff_95", "average"):
-            values = getattr(distances, name)
-            named = "average_surface_distance" if name == "average" else name
-            row[named] = float(values.mean()) if values.size else math.nan
-    return row
-
-
 def _check_score(score: str, settings: dict[str, Any]) -> None:
     """Refuse a column that no row will have.
 
@@ -226,28 +209,36 @@ def _check_score(score: str, settings: dict[str, Any]) -> None:
 
     nothing = np.zeros((1, 1), np.uint8)
     spacing = settings | {"spacing": None}
-    known = _metrics(nothing, nothing, compare_labels(nothing, nothing), spacing)
+    known = metrics(nothing, nothing, compare_labels(nothing, nothing), spacing)
     if score not in known:
         near = difflib.get_close_matches(score, known, 3) or list(known)[:6]
         raise UsageError(f"--score must be a column such as {', '.join(near)}, got {score!r}")
 
 
 def _write(
-    options: argparse.Namespace, outputs: dict[str, Path | None], scored: list[Scored]
-) -> None:
-    """Write or print the rows of pairs, of groups, and of groups held out."""
-    parts: dict[str, list[Row]] = {
-        "table": [one.row for one in scored],
-        "summary": summary(scored),
-        "held_out": held_out(scored, options.score),
-    }
-    grouped = any(one.group for one in scored)
+    options: argparse.Namespace,
+    outputs: dict[str, Path | None],
+    scored: list[Scored],
+    stopped: bool,
+) -> str:
+    """Write or print the rows of pairs, of groups, and of groups held out; returns what failed.
+
+    Of a run that was stopped there are the pairs alone: a summary would be of some of them.
+    """
+    parts: dict[str, list[Row]] = {"table": [one.row for one in scored]}
+    if not stopped:
+        wide = sys.stdout.isatty() and not options.quiet
+        grouped = any(one.group for one in scored)
+        if outputs["summary"] or (wide and (grouped or len(scored) > 1)):
+            parts["summary"] = [finite(row) for row in summary(scored)]
+        if outputs["held_out"] or (wide and grouped):
+            parts["held_out"] = [finite(row) for row in held_out(scored, options.score)]
+    if outputs["held_out"] and not stopped and not parts["held_out"]:
+        return f"--held-out needs two experiments, found only {scored[0].group!r}"
     for name, rows in parts.items():
         path = outputs[name]
-        if path is not None:
+        if path is None and not options.quiet and rows:
+            show(rows)
+        elif path is not None and name != "table":  # which the ledger has written
             write_table(path, rows)
-        elif not options.quiet and rows:
-            # The table is what a pipe wants; the rest is for people.
-            told = name == "table" or (sys.stdout.isatty() and (grouped or len(scored) > 1))
-            if told:
-                show(rows)
+    return ""

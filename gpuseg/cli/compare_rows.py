@@ -126,7 +126,7 @@ def held_out(scored: Sequence[Scored], score: str) -> list[Row]:
     if len({one.group for one in scored}) < 2:
         return []
     rows = leave_one_group_out(
-        [one.row[score] for one in scored],
+        [math.nan if one.row[score] is None else one.row[score] for one in scored],
         [one.group for one in scored],
         [one.pair.method for one in scored],
         best="min" if score in _ERRORS else "max",

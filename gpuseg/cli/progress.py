@@ -110,8 +110,15 @@ class Progress:
 class Images:
     """Context manager that shows how many images are done; `say` prints a line that stays."""
 
-    def __init__(self, total: int, *, show: bool = True, stream: TextIO | None = None) -> None:
-        self._total, self._done = total, 0
+    def __init__(
+        self,
+        total: int,
+        *,
+        show: bool = True,
+        stream: TextIO | None = None,
+        what: str = "images",
+    ) -> None:
+        self._total, self._done, self._what = total, 0, what
         self._stream = stream or sys.stderr
         self._show = show
         self._began = self._said_at = time.monotonic()
@@ -122,7 +129,7 @@ class Images:
         """Begin to show."""
         if self._show and self._stream.isatty():
             self._bar = _images_bar(self._stream)
-            self._task = self._bar.add_task("images", total=self._total)
+            self._task = self._bar.add_task(self._what, total=self._total)
             self._bar.start()
         return self
 
@@ -157,7 +164,7 @@ class Images:
             self._said_at = now
             speed = (self._done - self._skipped) / (now - self._began)
             left = f"  {duration((self._total - self._done) / speed)} left" if speed else ""
-            words = f"{self._done} of {self._total} images  {speed:.2g} images/s{left}"
+            words = f"{self._done} of {self._total} {self._what}  {speed:.2g} {self._what}/s{left}"
             print(f"{time.strftime('%H:%M:%S')}  {words}", file=self._stream, flush=True)
 
 
