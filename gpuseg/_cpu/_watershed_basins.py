@@ -20,6 +20,8 @@ ROOT, LOW, HALO, OUT = 252, 253, 254, 255
 FAR = 2**31 - 1
 # What `node` says beyond nodes (from 0 on) and seeds (~0, ~1, ...).
 UNSET, NOTHING, BEYOND = -(2**31), 2**31 - 1, 2**31 - 2
+# Slots for pairs of nodes, a power of 2; 16 bytes each, which the cache holds.
+_PAIRS = 1 << 13
 # What is known of a component beyond the seed (~0, ~1, ...) that it has.
 CLOSED, OPEN, DEAD = 0, 1, 2
 
@@ -204,44 +206,76 @@ def follow(way: Any, node: Any, steps: Any, first: int, last: int) -> None:
 @jit
 def divides(
     keys: Any,
-    way: Any,
     depth: Any,
     node: Any,
     steps: Any,
-    first: int,
-    last: int,
+    starts: Any,
+    width: int,
     nothing: Any,
+    gates: Any,
     rim: Any,
-    halo: Any,
-) -> tuple[int, int]:
+) -> int:
     """Find the higher pixels of edges between different nodes, unless both have seeds.
 
-    Returns how many there are in the block, and beyond it (where some come more than once).
+    Of the edges between two nodes only the least can be in the forest, since nodes are; the same
+    holds of all seeds together, and of all beyond. A table remembers the least edges of the pairs
+    met lately. The steps of those that remain are set in the bits of `gates`.
     """
-    count = beyond = 0
-    for p in range(first, last):
-        if way[p] >= HALO:
-            continue
-        a = node[p]
-        found = False
-        for k in range(steps.size):
-            r = p + steps[k]
-            if r < first or r >= last or node[r] == BEYOND:
-                if a < 0 or keys[r] == nothing:
-                    continue
-                if lower(keys, depth, r, p):
-                    found = True
-                else:
-                    halo[beyond] = r
-                    beyond += 1
+    count = 0
+    pairs = np.full(_PAIRS, -1, np.int64)
+    highest, step = np.empty(_PAIRS, np.int64), np.empty(_PAIRS, np.int64)
+    met = np.empty(width, np.uint32)
+    for row in range(starts.size):
+        _meet(keys, node, steps, starts[row], met)
+        for x in range(width):
+            p = starts[row] + x
+            a = node[p]
+            if met[x] == 0 or a == NOTHING:
                 continue
-            b = node[r]
-            if b != a and b != NOTHING and (a >= 0 or b >= 0):
-                found |= lower(keys, depth, r, p)
-        if found:
-            rim[count] = p
-            count += 1
-    return count, beyond
+            kept, left, k = 0, met[x], -1
+            while left:
+                k += 1
+                bit = left & 1
+                left >>= 1
+                r = p + steps[k]
+                b = node[r]
+                if not bit or (b == BEYOND and (a < 0 or keys[r] == nothing)):
+                    continue
+                if not lower(keys, depth, r, p):
+                    continue
+                one, other = max(min(a, b), -1), max(a, b)
+                pair = (one << 32) + other
+                at = ((pair * 0x5851F42D4C957F2D) >> 40) & (_PAIRS - 1)
+                if pairs[at] == pair:
+                    if highest[at] == p:
+                        if not lower(keys, depth, r, p + steps[step[at]]):
+                            continue
+                        kept ^= 1 << step[at]
+                    elif lower(keys, depth, highest[at], p):
+                        continue
+                pairs[at], highest[at], step[at] = pair, p, k
+                kept |= 1 << k
+            if kept:
+                gates[p] = kept
+                rim[count] = p
+                count += 1
+    return count
+
+
+@jit
+def _meet(keys: Any, node: Any, steps: Any, at: int, met: Any) -> None:
+    """Bits of the neighbours of a row's pixels that are no higher, and in other nodes."""
+    width = met.size
+    met[:] = 0
+    key, mine = keys[at : at + width], node[at : at + width]
+    for k in range(steps.size):
+        there = at + steps[k]
+        other, theirs = keys[there : there + width], node[there : there + width]
+        bit = np.uint32(1 << k)
+        for x in range(width):
+            # Both are seeds where both are negative.
+            differ = (theirs[x] != mine[x]) & ((theirs[x] & mine[x]) >= 0)
+            met[x] |= bit if (other[x] <= key[x]) & differ else np.uint32(0)
 
 
 @jit
@@ -303,7 +337,7 @@ def grow(
     steps: Any,
     first: int,
     last: int,
-    nothing: Any,
+    gates: Any,
     order: Any,
     parent: Any,
     bound: Any,
@@ -320,43 +354,39 @@ def grow(
     near = np.empty(steps.size, np.int64)
     for i in range(order.size):
         p = order[i]
-        inside = first <= p < last and node[p] != BEYOND
-        here = component(node, parent, p) if inside else 0
-        found = 0
-        for k in range(steps.size):
-            r = p + steps[k]
-            own = first <= r < last and node[r] != BEYOND
-            if not own and (not inside or keys[r] == nothing):
-                continue
-            if own and node[r] == NOTHING:
-                continue
-            # What is joined stays so, and sorting 26 neighbours is dear.
-            if own and inside and (node[r] == node[p] or joined(node, parent, tag, here, r)):
-                continue
-            if not lower(keys, depth, r, p):
-                continue
-            at = found
-            while at > 0 and lower(keys, depth, r, near[at - 1]):
-                near[at] = near[at - 1]
-                at -= 1
-            near[at] = r
-            found += 1
+        if p < first or p >= last or node[p] == BEYOND:
+            for k in range(steps.size):
+                r = p + steps[k]
+                if first <= r < last and 0 <= node[r] < BEYOND and lower(keys, depth, r, p):
+                    reopen(node, parent, tag, r)
+            continue
+        found, k, bits = 0, 0, gates[p]
+        while bits:
+            if bits & 1:
+                r = p + steps[k]
+                at = found
+                while at > 0 and lower(keys, depth, r, near[at - 1]):
+                    near[at] = near[at - 1]
+                    at -= 1
+                near[at] = r
+                found += 1
+            bits >>= 1
+            k += 1
         for k in range(found):
             r = near[k]
-            if not inside or r < first or r >= last or node[r] == BEYOND:
-                x = component(node, parent, p if inside else r)
-                if x >= 0 and tag[x] == CLOSED:
-                    tag[x] = OPEN
-                continue
-            count = join(node, parent, bound, tag, p, r, edges, count)
+            if r < first or r >= last or node[r] == BEYOND:
+                reopen(node, parent, tag, p)
+            else:
+                count = join(node, parent, bound, tag, p, r, edges, count)
     return count
 
 
 @jit
-def joined(node: Any, parent: Any, tag: Any, x: int, p: int) -> bool:
-    """Whether a pixel is in component `x`, or both have seeds."""
-    y = component(node, parent, p)
-    return bool(x == y or ((x < 0 or tag[x] < 0) and (y < 0 or tag[y] < 0)))
+def reopen(node: Any, parent: Any, tag: Any, p: int) -> None:
+    """A pixel's component has its least edge beyond the block."""
+    x = component(node, parent, p)
+    if x >= 0 and tag[x] == CLOSED:
+        tag[x] = OPEN
 
 
 @jit
@@ -408,26 +438,39 @@ def number(parent: Any, tag: Any, link: Any) -> int:
 @jit
 def contacts(
     keys: Any,
+    depth: Any,
     node: Any,
     link: Any,
     steps: Any,
     first: int,
     last: int,
-    faces: Any,
+    shell: Any,
     out: Any,
-    nothing: Any,
 ) -> int:
-    """List (pixel, neighbour) where an open component meets a pixel beyond the block."""
+    """List (pixel, neighbour) where an open component meets a pixel of the shell around the block.
+
+    Of several pixels of one component only the lowest: what is one component already is joined to
+    the neighbour by its least edge or by none.
+    """
     count = 0
-    for i in range(faces.size):
-        p = faces[i]
-        if node[p] < 0 or link[node[p]] < 0 or link[node[p]] == NOTHING:
-            continue
+    for i in range(shell.size):
+        r = shell[i]
+        start = count
         for k in range(steps.size):
-            r = p + steps[k]
-            if (r < first or r >= last or node[r] == BEYOND) and keys[r] != nothing:
-                out[count, 0], out[count, 1] = p, r
+            p = r + steps[k]
+            if p < first or p >= last or node[p] < 0 or node[p] >= BEYOND:
+                continue
+            a = link[node[p]]
+            if a < 0 or a == NOTHING:
+                continue
+            at = start
+            while at < count and link[node[out[at, 0]]] != a:
+                at += 1
+            if at == count:
+                out[at, 0], out[at, 1] = p, r
                 count += 1
+            elif lower(keys, depth, p, out[at, 0]):
+                out[at, 0] = p
     return count
 
 

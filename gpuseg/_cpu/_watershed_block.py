@@ -155,28 +155,29 @@ class Block:
         """Find the components that are certain within the block."""
         tag = np.empty(self.span[1] - self.span[0], np.int32)
         where = (self.steps, *self.span)
+        self.node[: self.span[0]] = self.node[self.span[1] :] = basins.BEYOND
         nodes = basins.descend(*self._pixels(), self.depth, self.node, *where, tag)
         basins.follow(self.way, self.node, *where)
         parent = np.arange(nodes, dtype=np.int32)
         pairs = np.empty((nodes, 2), np.int32)
         grown = 0
         if nodes:
-            ground = (self.keys, self.depth, self.node, *where, self.nothing)
+            gates = np.empty(self.keys.size, np.uint32)
+            ground = (self.keys, self.depth, self.node, *where, gates)
             bound = np.arange(nodes + 1, dtype=np.int32)
-            grown = basins.grow(*ground, self._ascending(), parent, bound, tag, pairs)
+            grown = basins.grow(*ground, self._ascending(gates), parent, bound, tag, pairs)
         self.pairs = pairs[:grown].copy()
         self.link = np.empty(nodes, np.int32)
         self.count = int(basins.number(parent, tag, self.link))
 
-    def _ascending(self) -> NumpyArray:
-        """Higher pixels of the edges that divide nodes, in the order of pixels."""
+    def _ascending(self, gates: NumpyArray) -> NumpyArray:
+        """Higher pixels of the edges that divide nodes, in the order of pixels; fills `gates`."""
         rim = np.empty(self.span[1] - self.span[0], np.int32)
-        halo = np.empty(self.faces.size * self.steps.size, np.int32)
-        where = (self.node, self.steps, *self.span, self.nothing, rim, halo)
-        own, beyond = basins.divides(*self._pixels(), self.depth, *where)
-        order = rim[:own]
-        if beyond:
-            order = np.sort(np.concatenate([order, np.unique(halo[:beyond])]))
+        ground = (self.keys, self.depth, self.node, self.steps)
+        where = (self.starts(), self.shape[-1], self.nothing, gates, rim)
+        order = rim[: basins.divides(*ground, *where)]
+        if self.shell.size:
+            order = np.sort(np.concatenate([order, self.shell]))
         if order.size < _FEW:
             return order[np.lexsort((order, self.depth[order], self.keys[order]))]
         spare = np.empty_like(order)
@@ -191,12 +192,12 @@ class Block:
 
     def part(self) -> Part:
         """What other blocks must know."""
-        faces = self.faces
-        out = np.empty((faces.size * self.steps.size if self.count else 0, 2), np.int32)
+        faces, shell = self.faces, self.shell
+        out = np.empty((shell.size * self.steps.size if self.count else 0, 2), np.int32)
         met = 0
         if self.count:
-            where = (self.steps, *self.span, faces, out, self.nothing)
-            met = basins.contacts(self.keys, self.node, self.link, *where)
+            ground = (self.keys, self.depth, self.node, self.link)
+            met = basins.contacts(*ground, self.steps, *self.span, shell, out)
         edges = self._edges(self.pairs, out[:met])
         nodes, labels = self._states(faces)
         return Part(self.count, edges, self.places(faces), nodes, labels)
@@ -241,6 +242,14 @@ class Block:
                 sides.append(at.take(-1, axis).reshape(-1))
         faces = np.unique(np.concatenate(sides))
         return faces[self.way[faces] < basins.HALO]
+
+    @cached_property
+    def shell(self) -> NumpyArray:
+        """Pixels around the block, where there is something."""
+        shape = self.frame.keys.shape
+        inner = np.zeros(shape, bool)
+        inner[tuple(slice(1, -1) for _ in shape)] = True
+        return np.flatnonzero((self.frame.keys != self.nothing) & ~inner).astype(np.int32)
 
     def places(self, pixels: NumpyArray) -> NumpyArray:
         """Raster index in the whole of pixels of the frame."""
