@@ -368,3 +368,40 @@ def test_status_of_many_chunks_counts_files_not_chunks(tmp_path):
     assert (row["interrupted"], row["chunks"]) == (1, "30 of 100")
     run.claims.claim(Name("a.b", "0123456789ab"))
     assert status(run)[0]["running"] == 1
+
+
+@pytest.mark.parametrize("command", [["run"], ["runs", "status"]])
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("import gpuseg\n1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("open('none.csv')\n", "No such file or directory: 'none.csv'"),
+        ("def mean(:\n", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_an_error_of_the_script_begins_with_its_own_lines(command, text, last, tmp_path, capsys):
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    assert main([*command, str(path)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].endswith(last)
+    first = next(line for line in lines if line.startswith("  File"))
+    assert first.startswith(f'  File "{path}", line ')
+
+
+def test_an_interrupted_run_says_how_far_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("study.py").write_text(
+        "from gpuseg.pipeline import Run, step\n"
+        "@step\n"
+        "def half(n):\n"
+        "    if n == 2:\n"
+        "        raise KeyboardInterrupt\n"
+        "    return n / 2\n"
+        "with Run('run') as run:\n"
+        "    half(1), half(2), half(3)\n"
+    )
+    assert main(["run", "study.py"]) == 130
+    said = capsys.readouterr().err
+    assert said.startswith("gpuseg run: stopped. ")
+    assert said.endswith(" of 3 results are there. Run the same command again to go on.\n")

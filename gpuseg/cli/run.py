@@ -8,6 +8,8 @@ import traceback
 
 from gpuseg.cli._parser import UsageError
 
+_INTERRUPTED = 130
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -29,33 +31,49 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         script = run_script(options.script, options.arguments)
-    except FileNotFoundError as error:
-        if error.filename is None:
-            raise UsageError(str(error)) from None
-        return _failed()
+    except KeyboardInterrupt:
+        return _say("stopped. Run the same command again to go on.", _INTERRUPTED)
     except RunError as error:
         return _say(str(error), 1)
-    except Exception:
-        return _failed()
+    except Exception as error:
+        return script_failed(options.script, error)
     if not script.runs:
         raise UsageError(f"{options.script!r} makes no gpuseg.pipeline.Run")
-    computed, wanted, failures = 0, 0, []
+    computed, failures, stopped = 0, [], False
     for each in script.runs:
-        wanted += len(each.declared)
         try:
             computed += each.execute()
         except RunError as error:
             failures.append(str(error))
             computed += error.computed
+        except KeyboardInterrupt:
+            stopped = True
+            break
     for text in failures:
         _say(text, 1)
-    there = sum(each.exists() for run in script.runs for each in run.declared.values())
-    text = f"{there} of {wanted} results are there, {computed} computed at the end of the script"
+    results = [result for run in script.runs for result in run.declared.values()]
+    there = f"{sum(result.exists() for result in results)} of {len(results)} results are there"
+    if stopped:
+        return _say(f"stopped. {there}. Run the same command again to go on.", _INTERRUPTED)
+    text = f"{there}, {computed} computed at the end of the script"
     return _say(text, 1 if failures else 0)
 
 
-def _failed() -> int:
-    traceback.print_exc()
+def script_failed(script: str, error: Exception) -> int:
+    """Print what went wrong in a script, from its own first line on; returns the exit code.
+
+    Raises
+    ------
+    UsageError
+        If there is no script.
+    """
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        raise UsageError(str(error)) from None
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != script:
+        trace = trace.tb_next
+    # An error of syntax has no line that ran.
+    traceback.print_exception(error.with_traceback(trace), chain=trace is not None)
     return 1
 
 

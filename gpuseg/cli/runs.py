@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpuseg.cli._parser import UsageError
+from gpuseg.cli.run import script_failed
 from gpuseg.io.tables import replacing
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ def _targets(
 
     target = options.target if target is None else target
     if target.endswith(".py"):
-        script = read_script(target)
+        try:
+            script = read_script(target)
+        except Exception as error:
+            raise SystemExit(script_failed(target, error)) from None
         if not script.runs:
             raise UsageError(f"{target!r} makes no gpuseg.pipeline.Run")
         if script.stopped is not None:
