@@ -133,6 +133,28 @@ def test_any_strides(view):
     check(label(image), by_graph(image, 2))
 
 
+@pytest.mark.parametrize("plane_pixels", [1, 1 << 20], ids=["plane by plane", "copied"])
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda volume: volume[:, 2:9, 3:80],
+        lambda volume: volume[1:5, ::2],
+        lambda volume: volume[::-1, :, 1:],
+        lambda volume: volume[:, :, :1],
+        lambda volume: volume.reshape(2, 3, 10, 90)[:, 1:, 3:, 5:70],
+        lambda volume: volume.reshape(3, 2, 10, 90)[::2],
+    ],
+)
+def test_blocks_cut_out_of_volumes(view, plane_pixels, monkeypatch):
+    """Planes of a mask follow each other with gaps, and strips end within them."""
+    monkeypatch.setattr(engine, "_PLANE_PIXELS", plane_pixels)
+    mask = view(noise(6, 10, 90))
+    for connectivity in connectivities(mask):
+        check(label(mask, connectivity=connectivity), by_scipy(mask, connectivity))
+        whole = label(np.ascontiguousarray(mask).astype(np.uint8), connectivity=connectivity)
+        check(label(mask.astype(np.uint8), connectivity=connectivity), whole)
+
+
 def test_read_only_image():
     image = noise(40, 80)
     image.flags.writeable = False

@@ -67,6 +67,23 @@ def _equal(typingctx: Any, image: Any, row: Any, x: Any, other_row: Any, other_x
     return types.uint64(image, *(types.int64,) * 4), codegen
 
 
+@intrinsic
+def prefetch(typingctx: Any, image: Any, row: Any, x: Any) -> Any:
+    """Ask for a pixel that will be read soon."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [address, number, number, number])
+        ask = builder.module.declare_intrinsic("llvm.prefetch", [address], kind)
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1:])
+        # To read, and to keep; the last one says data rather than instructions.
+        flags = number(0), number(3), number(1)
+        builder.call(ask, [builder.bitcast(pointer, address), *flags])
+        return context.get_dummy_value()
+
+    return types.none(image, types.int64, types.int64), codegen
+
+
 @jit(forceinline=True)
 def differs(image: Any, row: int, word: int, value: Any) -> Any:
     """Where the pixels of a word of `row` differ from `value`; no bits beyond the row's end."""

@@ -25,6 +25,7 @@ from gpuseg._cpu._bits import (
     equals,
     equals_left,
     popcount,
+    prefetch,
     put_eight,
 )
 from gpuseg._cpu._jit import jit
@@ -32,6 +33,10 @@ from gpuseg._cpu._jit import jit
 inline = jit(forceinline=True)
 
 BYTE, EIGHT = np.uint64(255), np.uint64(8)
+# Processors fetch ahead within a page; in a block cut out of a larger image each row is on another
+# one. Four million pixels of such a block are packed in 0.2 ms instead of 0.6, of a whole image in
+# 0.13 instead of 0.2; two rows and four do as well.
+AHEAD = 3
 
 
 @jit
@@ -44,18 +49,19 @@ def pack(
     bits: Any,
     starts: Any,
     base: Any,
-    first: int,
-    last: int,
+    runs: int,
 ) -> int:
-    """Bits, starts and the number of runs before each word, of rows `first` to `last`.
+    """Bits, starts and the number of runs before each word of some rows, `runs` before all.
 
     `everything`: there is no background. `valued`: pixels connect where they are equal, not
-    wherever both are foreground. `linked`: pixels connect along the row at all.
+    wherever both are foreground. `linked`: pixels connect along the row at all. Returns `runs` and
+    those of these rows.
     """
-    runs = 0
-    for row in range(first, last):
+    for row in range(image.shape[0]):
         carry = ZERO
+        ahead = min(row + AHEAD, image.shape[0] - 1)
         for word in range(bits.shape[1]):
+            prefetch(image, ahead, word * WORD)
             here = differs(image, row, word, background)
             if everything:
                 left = image.shape[1] - word * WORD

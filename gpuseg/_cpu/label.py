@@ -21,6 +21,8 @@ from gpuseg.typing import NumpyArray
 
 # Below this many pixels a second thread costs more than it brings (a pool starts in 0.1 ms).
 _PIXELS_PER_THREAD = 1 << 20
+# Smaller planes are copied sooner than looked at one by one.
+_PLANE_PIXELS = 1 << 12
 # More strips than threads, because objects are rarely spread evenly.
 _STRIPS_PER_THREAD = 4
 
@@ -156,7 +158,10 @@ class _Strip:
 
 @dataclass
 class _Packed:
-    """An image as runs, and how its rows neighbour each other."""
+    """An image as runs, and how its rows neighbour each other.
+
+    Of a mask, `image` has no rows: all is in the words, and the mask may go.
+    """
 
     image: NumpyArray
     valued: bool
@@ -193,26 +198,29 @@ def _pack(
         image = image[np.newaxis]
         axes, wrap_axes = ([axis + 1 for axis in named] for named in (axes, wrap_axes))
     linked = image.ndim - 1 in axes
-    rows, value, everything, valued = _pixels(image, background)
+    pixels, value, everything, valued = _pixels(image, background)
+    parts = _rows(pixels, valued)
+    rows, height = image.size // image.shape[-1], len(parts[0])
     geometry = _geometry(image.shape, connectivity, axes)
-    words = (-(-rows.shape[1] // 64),)
+    shape = rows, -(-image.shape[-1] // 64)
     base_dtype = np.int32 if image.size < 2**31 else np.int64
-    bits, starts = (np.empty(rows.shape[:1] + words, np.uint64) for _ in range(2))
-    base = np.empty(rows.shape[:1] + words, base_dtype)
     packed = _Packed(
-        rows,
+        parts[0] if valued else np.empty((0, image.shape[-1]), parts[0].dtype),
         valued,
-        (bits, starts, base),
+        (np.empty(shape, np.uint64), np.empty(shape, np.uint64), np.empty(shape, base_dtype)),
         geometry,
         np.array([axis in wrap_axes for axis in range(image.ndim)]),
-        _strips(rows.shape[0], _workers(image.size), int(np.abs(geometry.jumps).max(initial=0))),
+        _strips(rows, _workers(image.size), int(np.abs(geometry.jumps).max(initial=0))),
         pool,
     )
 
     def pack(strip: _Strip) -> None:
-        strip.runs = runs.pack(
-            rows, value, everything, valued, linked, *packed.words, strip.first, strip.last
-        )
+        for k in range(strip.first // height, -(-strip.last // height)):
+            first, last = max(strip.first, k * height), min(strip.last, (k + 1) * height)
+            part = parts[k][first - k * height : last - k * height]
+            words = [word[first:last] for word in packed.words]
+            how = value, everything, valued, linked
+            strip.runs = runs.pack(part, *how, *words, strip.runs)
 
     packed.each(pack)
     return packed
@@ -233,7 +241,7 @@ def _pool(pixels: int) -> Iterator[ThreadPoolExecutor | None]:
 
 
 def _pixels(image: NumpyArray, background: int) -> tuple[NumpyArray, Any, bool, bool]:
-    """Rows as unsigned integers, and the background as one.
+    """Pixels as unsigned integers, their last axis in one piece, and the background as one.
 
     Then: whether there is no background, and whether pixels connect by value.
     """
@@ -243,12 +251,25 @@ def _pixels(image: NumpyArray, background: int) -> tuple[NumpyArray, Any, bool, 
     everything = not limits[0] <= background <= limits[1]
     valued = image.dtype != bool or everything
     native = image.dtype.newbyteorder("=")
-    rows = image.astype(native, copy=False).reshape(-1, image.shape[-1])
-    if rows.shape[1] > 1 and rows.strides[1] != rows.itemsize:
-        rows = np.ascontiguousarray(rows)
+    pixels = image.astype(native, copy=False)
+    if pixels.shape[-1] > 1 and pixels.strides[-1] != pixels.itemsize:
+        pixels = np.ascontiguousarray(pixels)
     unsigned = np.dtype(f"u{native.itemsize}")
     value = np.array(0 if everything else background, native).view(unsigned)[()]
-    return rows.view(unsigned), value, everything, valued
+    return pixels.view(unsigned), value, everything, valued
+
+
+def _rows(pixels: NumpyArray, whole: bool) -> list[NumpyArray]:
+    """Pixels as rows, in equal parts or `whole`.
+
+    Planes of a block that is cut out of a larger volume follow each other with gaps. They are taken
+    one by one then: a copy of them all would be dear, and held as long as it is looked at.
+    """
+    steps = zip(pixels.strides[:-2], pixels.strides[1:-1], pixels.shape[1:-1], strict=True)
+    joined = all(step == inner * size for step, inner, size in steps)
+    if whole or joined or pixels[0].size < _PLANE_PIXELS:
+        return [pixels.reshape(-1, pixels.shape[-1])]
+    return [rows for plane in pixels for rows in _rows(plane, whole)]
 
 
 class _Geometry(NamedTuple):
@@ -329,6 +350,6 @@ def _face(
     if axis == len(shape) - 1:
         runs.column(*packed.words, parent, end % shape[axis], face.reshape(-1))
     else:
-        rows = np.arange(packed.image.shape[0]).reshape(shape[:-1]).take(end, axis).reshape(-1)
+        rows = np.arange(len(packed.words[0])).reshape(shape[:-1]).take(end, axis).reshape(-1)
         runs.expand_rows(*packed.words, parent, face.reshape(-1), packed.width, rows)
     return face
