@@ -38,6 +38,10 @@ def run(quick: bool) -> list[Row]:
         for connectivity in (1, 2)
     ]
     rows.append(_flood("white noise", *_white(side), 1, repeats, equal=0.9))
+    for name, case in _space(24 if quick else 160).items():
+        rows += [
+            _flood(name, *case, connectivity, repeats, equal=0.9) for connectivity in (1, 2, 3)
+        ]
     rows.append(_chunks(*_nuclei(side), repeats))
     rows.append(_peaks(side, repeats))
     rows.append(_peaks_of_labels(96 if quick else 2048, repeats))
@@ -81,6 +85,20 @@ def _white(side: int) -> Case:
     return image, _smooth(side)[1], None
 
 
+def _space(side: int) -> dict[str, Case]:
+    """Touching blobs, and an image whose every pixel is next to other basins."""
+    noise = np.random.default_rng(0).standard_normal((side,) * 3, np.float32)
+    smooth = ndimage.gaussian_filter(noise, 3)
+    mask = smooth > 0
+    distance = ndimage.distance_transform_edt(mask)
+    peaks = _points(ndimage.gaussian_filter(distance, 1), 4) * mask
+    edges = ndimage.gaussian_gradient_magnitude(100 * mask.astype(np.float32) + 3 * noise, 1)
+    return {
+        "blobs in space, distances": (-distance, peaks, mask),
+        "gradient of blobs in space": (edges, _points(-smooth, 5), None),
+    }
+
+
 def _points(image: np.ndarray, distance: int) -> np.ndarray:
     peaks = feature.peak_local_max(image, distance)
     markers = np.zeros(image.shape, np.int32)
@@ -98,6 +116,7 @@ def _flood(
     equal: float = _EQUAL,
 ) -> Row:
     options = {"mask": mask, "connectivity": connectivity}
+    near = np.abs(np.indices((3,) * image.ndim) - 1).sum(axis=0)
 
     def check(answers: Mapping[str, Any]) -> None:
         ours, theirs = answers.values()
@@ -107,12 +126,12 @@ def _flood(
             raise AssertionError(f"{name}: only {share:.4f} of the pixels are scikit-image's")
 
     return compare(
-        f"watershed: {name}, {4 * connectivity} neighbours",
+        f"watershed: {name}, {np.count_nonzero(near <= connectivity) - 1} neighbours",
         {
             "gpuseg": lambda: segmentation.watershed(image, markers, **options),
             "scikit-image": lambda: skimage_segmentation.watershed(image, markers, **options),
         },
-        size=f"{image.shape[0]}², {markers.max()} markers",
+        size=f"{image.shape[0]}{' ²³'[image.ndim - 1]}, {markers.max()} markers",
         unit_count=image.size,
         repeats=repeats,
         check=check,

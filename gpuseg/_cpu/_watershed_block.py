@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -213,13 +214,16 @@ class Block:
         other = np.concatenate([b_label, there[len(inner) :]])
         b = np.concatenate([b, np.full(len(outer), OUTSIDE)])
         here = self.places(pairs[:, 0])
-        keys, depth = self.keys[pairs].astype(np.uint64), self.depth[pairs].astype(np.int64)
-        at = np.stack([here, there], axis=1)
-        first = np.lexsort((at, depth, keys), axis=1) if len(pairs) else np.empty((0, 2), int)
-        keys, depth, at = (np.take_along_axis(x, first, 1) for x in (keys, depth, at))
-        return Edges(
-            a, b, other, keys[:, 1], depth[:, 1], at[:, 1], keys[:, 0], depth[:, 0], at[:, 0]
+        one, two = (
+            (self.keys[ends].astype(np.uint64), self.depth[ends].astype(np.int64), places)
+            for ends, places in ((pairs[:, 0], here), (pairs[:, 1], there))
         )
+        above = _lower(two, one)
+        high, low = (
+            [np.where(above, x, y) for x, y in zip(*ends, strict=True)]
+            for ends in ((one, two), (two, one))
+        )
+        return Edges(a, b, other, *high, *low)
 
     def _states(self, pixels: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
         """Component of each pixel, or `SEED` and its label."""
@@ -232,15 +236,14 @@ class Block:
     @cached_property
     def faces(self) -> NumpyArray:
         """Own pixels on the sides where other blocks are."""
-        at = np.arange(self.keys.size, dtype=np.int64).reshape(self.frame.keys.shape)
-        at = at[tuple(slice(1, -1) for _ in at.shape)]
-        sides = [np.empty(0, np.int64)]
+        sides = np.zeros(self.frame.keys.shape, bool)
+        own = sides[tuple(slice(1, -1) for _ in self.shape)]
         for axis, (start, size) in enumerate(zip(self.origin, self.shape, strict=True)):
             if start > 0:
-                sides.append(at.take(0, axis).reshape(-1))
+                own[(slice(None),) * axis + (0,)] = True
             if start + size < self.whole[axis]:
-                sides.append(at.take(-1, axis).reshape(-1))
-        faces = np.unique(np.concatenate(sides))
+                own[(slice(None),) * axis + (-1,)] = True
+        faces = np.flatnonzero(sides)
         return faces[self.way[faces] < basins.HALO]
 
     @cached_property
@@ -278,3 +281,10 @@ class Block:
 def _rows(array: NumpyArray) -> NumpyArray:
     """Rows along the last axis."""
     return array.reshape(-1, array.shape[-1])
+
+
+def _lower(one: Sequence[NumpyArray], other: Sequence[NumpyArray]) -> NumpyArray:
+    """Where keys, depths and places come before others."""
+    (key, depth, at), (other_key, other_depth, other_at) = one, other
+    deeper = (depth < other_depth) | ((depth == other_depth) & (at < other_at))
+    return (key < other_key) | ((key == other_key) & deeper)
