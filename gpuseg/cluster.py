@@ -11,8 +11,9 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from itertools import islice
+from itertools import count, islice, repeat
 from typing import Any, TypeAlias, TypeVar
+from uuid import uuid4
 
 from gpuseg._backend import limit_threads, threads
 
@@ -22,8 +23,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Two per worker: the next item waits at the worker while its present one is computed, and yet
-# what is read ahead stays independent of the number of items.
-_IN_FLIGHT = 2
+# what is read ahead stays independent of the number of items. Through distributed a third one waits
+# at the scheduler, for whichever worker is the first to have room.
+_IN_FLIGHT, _IN_FLIGHT_FAR = 2, 3
+# Bytes of a function that travels with each item.
+_SMALL = 1 << 14
 _ANSWER_WITHIN_S = 10
 _ASK_AGAIN_S = 1
 
@@ -114,11 +118,16 @@ class Distributed:
     def __init__(self, client: Any, on_gpu: bool = False) -> None:
         self.client = client
         self.on_gpu = on_gpu
+        self._asked, self._workers = -math.inf, 1
 
     @property
     def workers(self) -> int:
         """Number of items that the cluster computes at a time, over all its workers."""
-        return max(1, sum(self.client.nthreads().values()))
+        # Some workers die, and some come later; to ask costs as much as half an item.
+        if time.monotonic() - self._asked > _ASK_AGAIN_S:
+            self._workers = max(1, sum(self.client.nthreads().values()))
+            self._asked = time.monotonic()
+        return self._workers
 
     def __repr__(self) -> str:
         return f"<Distributed: {self.client!r}>"
@@ -128,31 +137,33 @@ class Distributed:
     ) -> Generator[tuple[Item, Result], None, None]:
         """Yield `(item, function(item))` in the order in which they are completed.
 
-        As `Threads.map`; function, items and results are pickled, and `gpuseg` must be installed
-        where the workers run. An item whose worker dies is computed again on another one, so
-        `function` may run more than once on an item.
+        As `Threads.map`, but with three items per worker in flight. Function, items and results
+        are pickled, and `gpuseg` must be installed where the workers run. An item whose worker
+        dies is computed again on another one, so `function` may run more than once on an item.
         """
         from distributed import as_completed
+        from distributed.protocol.pickle import dumps
 
-        # The function reaches each worker once, as the result of a task of its own: it may hold
-        # megabytes of regions. Unlike scattered data it is computed again if its worker dies.
-        shared = self.client.submit(_identity, function, pure=False)
+        # Megabytes of regions reach each worker once, as the result of a task of their own. Unlike
+        # scattered data it is computed again if its worker dies. But whatever depends on it begins
+        # 20 ms later, so that what is small travels with each item.
+        shared: Any = function
+        if len(dumps(function)) > _SMALL:
+            shared = self.client.submit(_identity, function, pure=False)
         waiting = iter(items)
         running: dict[Any, Item] = {}
         completed = as_completed(with_results=True)
-
-        asked, workers = -math.inf, 1
+        # Keys of one name: the scheduler then holds back what no worker has room for.
+        keys = zip(repeat(f"item-{uuid4().hex}"), count())
 
         def fill() -> None:
-            nonlocal asked, workers
-            # Some workers die, and some come later; to ask costs as much as half an item.
-            if time.monotonic() - asked > _ASK_AGAIN_S:
-                asked, workers = time.monotonic(), self.workers
-            room = _IN_FLIGHT * workers - len(running)
-            for item in islice(waiting, max(0, room)):
-                future = self.client.submit(_attempt, shared, item, pure=False)
-                running[future] = item
-                completed.add(future)
+            room = _IN_FLIGHT_FAR * self.workers - len(running)
+            some = list(islice(waiting, max(0, room)))
+            if some:
+                own = list(islice(keys, len(some)))
+                futures = self.client.map(_attempt, [shared] * len(some), some, key=own, pure=False)
+                running.update(zip(futures, some, strict=True))
+                completed.update(futures)
 
         try:
             fill()
@@ -163,7 +174,9 @@ class Distributed:
                 fill()
                 yield item, result
         finally:
-            self.client.cancel(list(running))
+            # The scheduler is asked, even for none.
+            if running:
+                self.client.cancel(list(running))
 
 
 Cluster: TypeAlias = Threads | Distributed
@@ -278,19 +291,23 @@ def _threads(stack: ExitStack, workers: int | None, threads_per_worker: int | No
     return Threads(pool, count)
 
 
-# Nannies tell malloc to give every free page back, and it takes the pages of arrays above 128 kB
-# from the system anew: counting 256² tiles took a third more CPU time, with 49 page faults each.
-# These let a worker keep some tens of megabytes for the next tile.
-_MALLOC = {"MALLOC_TRIM_THRESHOLD_": 64 << 20, "MALLOC_MMAP_THRESHOLD_": 4 << 20}
+_LOCAL = {
+    # Nannies tell malloc to give every free page back, and it takes the pages of arrays above
+    # 128 kB from the system anew: counting 256² tiles took a third more CPU time, with 49 page
+    # faults each. These let a worker keep some tens of megabytes for the next tile.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 64 << 20,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 4 << 20,
+    # Workers that do nothing wake up 150 times a second, and the scheduler as often. Their profiler
+    # sees Python alone, and compiled code is what takes the time.
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.worker.profile.enabled": False,
+}
 
 
-def _keep_pages(stack: ExitStack) -> None:
+def _tune(stack: ExitStack) -> None:
     import dask.config
 
-    prefix = "distributed.nanny.pre-spawn-environ"
-    stack.enter_context(
-        dask.config.set({f"{prefix}.{name}": value for name, value in _MALLOC.items()})
-    )
+    stack.enter_context(dask.config.set(_LOCAL))
 
 
 def _processes(
@@ -298,7 +315,7 @@ def _processes(
 ) -> Distributed:
     from distributed import LocalCluster
 
-    _keep_pages(stack)
+    _tune(stack)
     local = stack.enter_context(
         LocalCluster(
             n_workers=workers or threads(),
@@ -317,7 +334,7 @@ def _cuda(stack: ExitStack, workers: int | None, threads_per_worker: int | None)
     count = workers or devices
     from dask_cuda import LocalCUDACluster
 
-    _keep_pages(stack)
+    _tune(stack)
     local = stack.enter_context(
         LocalCUDACluster(
             n_workers=count,

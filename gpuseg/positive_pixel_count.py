@@ -229,8 +229,8 @@ def count_slide(
         Dictionary as large_image takes it (left, top, right, bottom, width, height, units), or
         anything else that `count_regions` takes. Several regions are counted as one.
     tile_grouping : int
-        Largest size of the boxes that are counted at a time, in tiles of 256² pixels. The answer
-        doesn't depend on it.
+        Largest size of the boxes that are counted at a time, in tiles of 256² pixels; processes
+        may get four times as much. The answer doesn't depend on it.
     make_label_image : bool
         Also return the labels of the region, or of the smallest rectangle around it, in memory.
         Labels that are too large for that are written to a file by `count_regions`.
@@ -331,8 +331,8 @@ def count_regions(
         Called as ``progress(done_boxes, boxes, done_pixels, pixels)`` before the first box and
         after each.
     tile_grouping : int
-        Largest size of the boxes, in tiles of 256² pixels; with `labels` it is about 4096² in any
-        case. The answer doesn't depend on it.
+        Largest size of the boxes, in tiles of 256² pixels; processes may get four times as much,
+        and with `labels` it is about 4096² in any case. The answer doesn't depend on it.
 
     Returns
     -------

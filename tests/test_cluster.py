@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import dask
 import dask.array as da
@@ -59,7 +60,7 @@ def test_few_items_are_in_flight(cluster):
     for done, _ in enumerate(cluster.map(abs, items())):
         ahead.append(len(taken) - done)
     assert taken == list(range(50))
-    # Two per worker, and those that are completed and not yet handed over.
+    # Two or three per worker, and those that are completed and not yet handed over.
     assert max(ahead) <= 2 * 2 * cluster.workers
 
 
@@ -126,18 +127,32 @@ def test_a_mapped_function_may_compute_a_dask_array():
         assert dict(cluster.map(total, [1, 2])) == {1: 16, 2: 32}
 
 
-def test_the_items_of_a_killed_worker_are_done_again(tmp_path):
-    died = tmp_path / "died"
+def test_a_few_items_are_shared_out(processes):
+    def where(item):
+        time.sleep(0.2)
+        return os.getpid()
 
-    def die_once(item):
-        if item == 5 and not died.exists():
-            died.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return -item
+    assert len({pid for _, pid in processes.map(where, range(4))}) == 2
+
+
+def test_the_items_of_a_killed_worker_are_done_again(tmp_path):
+    """A large function reaches the workers in another way."""
+
+    def dying(died, ballast):
+        def die_once(item):
+            if item == 5 and not died.exists():
+                died.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return len(ballast) - item
+
+        return die_once
 
     with connect("processes", workers=2) as cluster:
-        assert dict(cluster.map(die_once, range(12))) == {item: -item for item in range(12)}
-    assert died.exists()
+        for weight in (0, 1 << 20):
+            died = tmp_path / str(weight)
+            answers = cluster.map(dying(died, bytes(weight)), range(12))
+            assert dict(answers) == {item: weight - item for item in range(12)}
+            assert died.exists()
 
 
 def test_an_outer_cluster_is_used_and_left_open():

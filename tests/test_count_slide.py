@@ -18,8 +18,9 @@ from gpuseg._cpu.regions import pack
 from gpuseg._jobs import count_slide as _count_slide
 from gpuseg._jobs.count_box import Job
 from gpuseg._shared.hsi import Tally, rule_for
-from gpuseg.cluster import connect
+from gpuseg.cluster import Threads, connect
 from gpuseg.io import SlideError, open_slide
+from gpuseg.io._levels import Level
 from gpuseg.io.regions import as_regions
 from gpuseg.io.slides import Slide
 
@@ -106,6 +107,35 @@ def test_the_layout_of_the_file_does_not_matter(tmp_path, image, tile):
     (stats,) = ppc.count_slide(path, PARAMS, None, 1)
     assert stats == ppc.count(image, PARAMS)
     assert stats.AreaTotal is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(st.integers(1, 9000), st.integers(1, 9000)),
+    st.sampled_from([(64, 64), (240, 240), (256, 512), (16, 9000)]),
+    st.integers(1, 40),
+    st.sampled_from([256, 1024, 4096]),
+)
+def test_boxes_partition_a_slide_and_get_smaller(shape, tile, workers, size):
+    slide = object.__new__(Slide)
+    slide.level, slide.levels = 0, (Level(shape, 1.0, None, tile),)
+    boxes = _count_slide._boxes(Job(slide, None), size, Threads(None, workers))
+    seen = np.zeros([-(-length // step) for length, step in zip(shape, tile, strict=True)], int)
+    left, longest = shape[0] * shape[1], max(size, *tile)
+    for top, x, height, width in boxes:
+        assert top % tile[0] == x % tile[1] == 0
+        assert (top + height) % tile[0] == 0 or top + height == shape[0]
+        assert (x + width) % tile[1] == 0 or x + width == shape[1]
+        one_tile = height <= tile[0] and width <= tile[1]
+        assert height * width <= max(left / workers, 512**2) or one_tile
+        assert height * width <= longest**2
+        seen[
+            top // tile[0] : -(-(top + height) // tile[0]),
+            x // tile[1] : -(-(x + width) // tile[1]),
+        ] += 1
+        left -= height * width
+    assert (seen == 1).all()
+    assert left == 0
 
 
 def test_processes_and_a_cluster_that_is_open_give_the_same_bits(slide, image, tmp_path):

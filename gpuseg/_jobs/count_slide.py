@@ -1,6 +1,6 @@
 """Positive pixels of a whole slide, box by box, in memory that doesn't depend on its size.
 
-1. The slide is cut into boxes of about 4096² pixels, aligned to its tiles.
+1. The slide is cut into boxes of at most about 4096² pixels, aligned to its tiles.
 2. Each box is one item for the workers: its tiles are decoded one after the other and counted
    while they are in the cache; regions are cut into spans of the box first, and a box that no
    region meets is not decoded.
@@ -35,10 +35,9 @@ from gpuseg.typing import NumpyArray
 Progress = Callable[[int, int, int, int], object]
 
 _BOX = 4096
+# Through distributed a box costs 6 ms of CPU time, as much as 1500² pixels: none is that small.
 _SMALLEST_BOX = 512
-# So many boxes that the workers end at about the same time; but each costs some 3 ms through
-# distributed, as much as a few hundred thousand pixels.
-_BOXES_PER_THREAD, _BOXES_PER_PROCESS = 16, 8
+_FAR = 4
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def _parts(
 ) -> Generator[tuple[Box, Part, bool], None, None]:
     """Parts of all boxes, those of an earlier run first."""
     if job.pyramid is None:
-        boxes = _boxes(job.slide, box_size, cluster)
+        boxes = _boxes(job, box_size, cluster)
     else:
         boxes = [shifted(box, job.corner) for box in job.pyramid.boxes()]
     if job.regions is not None:
@@ -194,12 +193,43 @@ def _parts(
                 progress(done, len(boxes), pixels, total)
 
 
-def _boxes(slide: Slide, size: int, cluster: Cluster) -> list[Box]:
-    """Boxes of at most `size`², as many as keep all workers busy."""
-    each = _BOXES_PER_THREAD if isinstance(cluster, Threads) else _BOXES_PER_PROCESS
-    while len(boxes := slide.boxes(size)) < each * cluster.workers and size > _SMALLEST_BOX:
-        size //= 2
+def _boxes(job: Job, size: int, cluster: Cluster) -> list[Box]:
+    """Boxes of at most about `size`² that partition a slide, smaller and smaller towards its end.
+
+    None is more than a worker's share of what is left, so that all end at about the same time.
+    """
+    slide, smallest, workers = job.slide, _SMALLEST_BOX, cluster.workers
+    if not isinstance(cluster, Threads):
+        smallest *= _FAR
+        # Still a fraction of a second, and no box is in memory at once.
+        if slide.codec == "JPEG" and not (job.keep_labels or job.on_gpu):
+            size *= 2
+    boxes: list[Box] = []
+    todo = slide.boxes(size)[::-1]
+    left = _area(todo)
+    while todo:
+        box = todo.pop()
+        area = _area([box])
+        share = max(smallest**2, left / workers)
+        if area > share and (parts := _halves(box, slide.levels[slide.level].tile)):
+            todo += parts[::-1]
+        else:
+            boxes.append(box)
+            left -= area
     return boxes
+
+
+def _halves(box: Box, tile: tuple[int, int]) -> list[Box]:
+    """Both parts of a box cut between its tiles across the longer side; none if it is one tile."""
+    top, left, height, width = box
+    down, across = (
+        -(-length // step) // 2 * step for length, step in zip(box[2:], tile, strict=True)
+    )
+    if down and (height >= width or not across):
+        return [(top, left, down, width), (top + down, left, height - down, width)]
+    if across:
+        return [(top, left, height, across), (top, left + across, height, width - across)]
+    return []
 
 
 def _area(boxes: Sequence[Box]) -> int:
