@@ -62,6 +62,36 @@ def test_multiotsu(classes, dtype, container):
     np.testing.assert_array_equal(to_numpy(found), expected)
 
 
+@pytest.mark.parametrize("method", [*GLOBAL, "multiotsu"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32])
+def test_frames_have_thresholds_of_their_own(method, dtype):
+    stack = np.stack([image_of((30, 41), dtype, seed=k) // (k + 1) for k in range(6)])
+    stack = stack if np.dtype(dtype).kind != "f" else image_of((6, 30, 41), dtype)
+    stack = stack.reshape(3, 2, 30, 41).swapaxes(1, 2)
+    find = getattr(filters, f"threshold_{method}")
+    found = find(stack, axes=(1, -1))
+    assert found.shape == (*[2] * (method == "multiotsu"), 3, 1, 2, 1)
+    expected = getattr(skimage_filters, f"threshold_{method}")
+    for i, k in np.ndindex(3, 2):
+        np.testing.assert_array_equal(found[..., i, 0, k, 0], expected(stack[i, :, k]))
+    for chunks in (20, (1, 30, 2, 41), (2, 7, 1, 41)):
+        lazy = find(da.from_array(stack, chunks=chunks), axes=(1, 3))
+        assert lazy.dtype == found.dtype
+        np.testing.assert_array_equal(lazy.compute(), found, strict=True)
+
+
+def test_frames_are_compared_with_their_thresholds(container):
+    stack = image_of((4, 20, 21), np.uint16)
+    image = container(stack)
+    found = to_numpy(image > filters.threshold_otsu(image, axes=(1, 2)))
+    for frame, mask in zip(stack, found, strict=True):
+        np.testing.assert_array_equal(mask, frame > skimage_filters.threshold_otsu(frame))
+    with pytest.raises(ValueError, match="axes"):
+        filters.threshold_otsu(image, axes=(1, 3))
+    with pytest.raises(ValueError, match="at least one axis"):
+        filters.threshold_otsu(image, axes=())
+
+
 def test_multiotsu_refuses_too_few_values(container):
     with pytest.raises(ValueError, match="cannot be thresholded"):
         to_numpy(filters.threshold_multiotsu(container(np.array([[1, 2], [2, 1]]))))

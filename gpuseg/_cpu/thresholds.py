@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from gpuseg._backend import threads
+from gpuseg._backend import limit_threads, threads
 from gpuseg._cpu._jit import jit
 from gpuseg._cpu.label import label
 from gpuseg._shared.thresholds import (
     Counts,
     Extent,
+    beside,
     check_extent,
     few_values,
+    frames,
     from_counts,
     merge_counts,
 )
@@ -32,6 +35,19 @@ def threshold(image: NumpyArray, method: str, nbins: int, options: dict[str, Any
         return threshold_li(image, **options)
     counted = counts(image, None if few_values(image.dtype) else extent(image), nbins)
     return from_counts(counted, method, options)
+
+
+def thresholds(
+    image: NumpyArray, axes: Sequence[int], method: str, nbins: int, options: dict[str, Any]
+) -> NumpyArray:
+    """Threshold of each frame along `axes`."""
+
+    def one(frame: NumpyArray) -> Any:
+        with limit_threads(1):
+            return threshold(frame, method, nbins, options)
+
+    with ThreadPoolExecutor(threads()) as pool:
+        return beside(image, axes, list(pool.map(one, frames(image, axes))), method)
 
 
 def extent(image: NumpyArray) -> Extent:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cupy
 import numpy as np
 
 from gpuseg._cuda.label import label
-from gpuseg._shared.thresholds import Counts, Extent, check_extent, few_values, from_counts
+from gpuseg._shared.thresholds import (
+    Counts,
+    Extent,
+    beside,
+    check_extent,
+    few_values,
+    frames,
+    from_counts,
+)
 from gpuseg.typing import Array
 
 
@@ -27,6 +36,14 @@ def threshold(image: Array, method: str, nbins: int, options: dict[str, Any]) ->
         )
     counted = counts(image, None if few_values(image.dtype) else extent(image), nbins)
     return from_counts(counted, method, options)
+
+
+def thresholds(
+    image: Array, axes: Sequence[int], method: str, nbins: int, options: dict[str, Any]
+) -> Array:
+    """Threshold of each frame along `axes`, on the device."""
+    found = [threshold(frame, method, nbins, options) for frame in frames(image, axes)]
+    return cupy.asarray(beside(image, axes, found, method))
 
 
 def extent(image: Array) -> Extent:

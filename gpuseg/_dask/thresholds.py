@@ -12,6 +12,7 @@ image for itself, and nothing is held for it meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,7 @@ from gpuseg._shared.thresholds import (
     from_counts,
     merge_counts,
     merge_extents,
+    result_dtype,
 )
 from gpuseg.typing import Array
 
@@ -56,11 +58,29 @@ def threshold(image: Array, method: str, nbins: int, options: dict[str, Any]) ->
     several = method == "multiotsu"
     task = partial(_finish, method=method, options=options)
     graph[(name, 0) if several else (name,)] = (task, merged)
-    dtype = np.dtype(np.int64) if image.dtype.kind in "iu" else image.dtype
-    if method == "li":
-        dtype = np.dtype(np.float64)
     shape = (options["classes"] - 1,) if several else ()
-    return by_label.as_array(graph, name, [source], shape, dtype)
+    return by_label.as_array(graph, name, [source], shape, result_dtype(method, image.dtype))
+
+
+def thresholds(
+    image: Array, axes: Sequence[int], method: str, nbins: int, options: dict[str, Any]
+) -> Array:
+    """Lazy: threshold of each frame along `axes`, whose chunks are joined."""
+    sizes = [tuple(n for n in sizes if n) for sizes in image.chunks]
+    image = image.rechunk(tuple((sum(n),) if k in axes else n for k, n in enumerate(sizes)))
+    limits = (options["classes"] - 1,) if method == "multiotsu" else ()
+    dtype = result_dtype(method, image.dtype)
+    return image.map_blocks(
+        partial(_thresholds, axes=axes, method=method, nbins=nbins, options=options),
+        chunks=(*limits, *((1,) if k in axes else n for k, n in enumerate(image.chunks))),
+        new_axis=list(range(len(limits))),
+        meta=np.empty_like(image._meta, dtype, shape=(0,) * (len(limits) + image.ndim)),
+    )
+
+
+def _thresholds(block: Array, **options: Any) -> Array:
+    with limit_threads(1):
+        return implementation(block, "thresholds").thresholds(block, **options)
 
 
 def _extents(image: Array, name: str) -> HighLevelGraph:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpuseg.typing import NumpyArray
+from gpuseg.typing import Array, NumpyArray
 
 # Integers of at most 16 bits have so few values that one pass counts them all.
 _FEW_BITS = 16
@@ -82,6 +83,26 @@ def check_extent(extent: Extent) -> Extent:
             "convert it to float32, which is counted in nbins bins"
         )
     return extent
+
+
+def frames(image: Array, axes: Sequence[int]) -> Iterator[Array]:
+    """Parts of an image along `axes`, one for each place along the others."""
+    for index in np.ndindex(*(1 if k in axes else n for k, n in enumerate(image.shape))):
+        yield image[tuple(slice(None) if k in axes else i for k, i in enumerate(index))]
+
+
+def beside(image: Array, axes: Sequence[int], values: Sequence[Any], method: str) -> NumpyArray:
+    """Thresholds of frames as an array to compare the image with; limits of classes come first."""
+    found = np.array(values, result_dtype(method, image.dtype)).T
+    sizes = [1 if k in axes else n for k, n in enumerate(image.shape)]
+    return found.reshape(*found.shape[:-1], *sizes)
+
+
+def result_dtype(method: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What several thresholds of images of a type are."""
+    if method == "li":
+        return np.dtype(np.float64)
+    return np.dtype(np.int64) if dtype.kind in "iu" else dtype
 
 
 def from_counts(found: Counts, method: str, options: dict[str, Any]) -> Any:
