@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import dask
 import dask.array as da
 import numpy as np
@@ -17,6 +19,7 @@ from skimage import util as skimage_util
 from conftest import to_numpy
 from gpuseg import morphology, segmentation
 from gpuseg._backend import limit_threads
+from gpuseg._cpu import label_tools as engine
 
 
 def noise(shape=(40, 53), density=0.55, seed=0):
@@ -180,6 +183,30 @@ def test_find_boundaries(mode, background, container):
             expected = skimage_segmentation.find_boundaries(labels, *arguments)
             found = segmentation.find_boundaries(container(labels), *arguments)
             np.testing.assert_array_equal(to_numpy(found), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, np.uint64])
+@pytest.mark.parametrize(
+    "shape",
+    [(0, 5), (5, 0), (7,), (200,), (1, 70), (70, 1), (9, 64), (30, 65), (4, 5, 129), (3, 4, 5, 6)],
+)
+def test_outlines_of_every_width_in_strips(shape, dtype, monkeypatch):
+    monkeypatch.setattr(engine, "_THREAD_PIXELS", 1)
+    labels = np.random.default_rng(shape).integers(0, 4, shape).astype(dtype)
+    labels = labels.repeat(3, -1)[..., : shape[-1]]
+    if np.dtype(dtype).kind == "i":
+        labels -= 1
+    for connectivity, mode, background in itertools.product(
+        range(1, len(shape) + 1), ["thick", "inner", "outer"], [0, 2, -1]
+    ):
+        arguments = connectivity, mode, background
+        expected = np.zeros(shape, bool)
+        if labels.size:
+            expected = skimage_segmentation.find_boundaries(labels, *arguments)
+        with limit_threads(3):
+            found = segmentation.find_boundaries(labels, *arguments)
+        assert found.dtype == bool
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.uint64, np.int8])

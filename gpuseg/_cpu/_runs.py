@@ -179,7 +179,7 @@ def _join_values(
 
 
 @inline
-def _advance(at: Any, shape: Any) -> None:
+def advance(at: Any, shape: Any) -> None:
     """Move coordinates on to the next row."""
     for axis in range(shape.size - 1, -1, -1):
         at[axis] += 1
@@ -240,7 +240,7 @@ def connect(
                 for v in range(vias[k]):
                     via[v] = row + jumps[k, v + 1]
                 _join_masks(parent, bits, starts, base, row, other, diagonal[k], via, vias[k])
-        _advance(at, shape)
+        advance(at, shape)
 
 
 @inline
@@ -289,7 +289,7 @@ def connect_ends(
                 _join_values(parent, image, bits, starts, base, row, other, diagonal[k])
             else:
                 _join_masks(parent, bits, starts, base, row, other, diagonal[k], via, 0)
-        _advance(at, shape)
+        advance(at, shape)
 
 
 @inline

@@ -166,7 +166,7 @@ class _Packed:
     image: NumpyArray
     valued: bool
     words: tuple[NumpyArray, NumpyArray, NumpyArray]
-    geometry: _Geometry
+    geometry: Geometry
     wrap: NumpyArray
     strips: list[_Strip]
     pool: ThreadPoolExecutor | None
@@ -201,16 +201,16 @@ def _pack(
     pixels, value, everything, valued = _pixels(image, background)
     parts = _rows(pixels, valued)
     rows, height = image.size // image.shape[-1], len(parts[0])
-    geometry = _geometry(image.shape, connectivity, axes)
+    near = geometry(image.shape, connectivity, axes)
     shape = rows, -(-image.shape[-1] // 64)
     base_dtype = np.int32 if image.size < 2**31 else np.int64
     packed = _Packed(
         parts[0] if valued else np.empty((0, image.shape[-1]), parts[0].dtype),
         valued,
         (np.empty(shape, np.uint64), np.empty(shape, np.uint64), np.empty(shape, base_dtype)),
-        geometry,
+        near,
         np.array([axis in wrap_axes for axis in range(image.ndim)]),
-        _strips(rows, _workers(image.size), int(np.abs(geometry.jumps).max(initial=0))),
+        _strips(rows, _workers(image.size), near.reach),
         pool,
     )
 
@@ -272,7 +272,7 @@ def _rows(pixels: NumpyArray, whole: bool) -> list[NumpyArray]:
     return [rows for plane in pixels for rows in _rows(plane, whole)]
 
 
-class _Geometry(NamedTuple):
+class Geometry(NamedTuple):
     """How rows neighbour each other, as `runs.connect` takes it.
 
     The shape of the array of rows; the steps to neighbours that come before a row; whether these
@@ -286,8 +286,14 @@ class _Geometry(NamedTuple):
     jumps: NumpyArray
     vias: NumpyArray
 
+    @property
+    def reach(self) -> int:
+        """How many rows away the farthest neighbour is."""
+        return int(np.abs(self.jumps[:, :1]).max(initial=0))
 
-def _geometry(shape: tuple[int, ...], connectivity: int, axes: Sequence[int]) -> _Geometry:
+
+def geometry(shape: tuple[int, ...], connectivity: int, axes: Sequence[int]) -> Geometry:
+    """Neighbours along `axes` that differ along at most `connectivity` of them."""
     above = len(shape) - 1
     spans = [(-1, 0, 1) if axis in axes else (0,) for axis in range(above)]
     found = [
@@ -305,7 +311,7 @@ def _geometry(shape: tuple[int, ...], connectivity: int, axes: Sequence[int]) ->
         for v, axis in enumerate(np.flatnonzero(step)):
             jumps[k, v + 1] = jumps[k, 0] - step[axis] * strides[axis]
     diagonal = (lengths < connectivity) & (above in axes)
-    return _Geometry(rows, steps, diagonal, jumps, np.where(lengths > 1, lengths, 0))
+    return Geometry(rows, steps, diagonal, jumps, np.where(lengths > 1, lengths, 0))
 
 
 def _strips(rows: int, workers: int, reach: int) -> list[_Strip]:
