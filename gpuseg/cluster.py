@@ -146,10 +146,11 @@ class Distributed:
 
         # Megabytes of regions reach each worker once, as the result of a task of their own. Unlike
         # scattered data it is computed again if its worker dies. But whatever depends on it begins
-        # 20 ms later, so that what is small travels with each item.
-        shared: Any = function
-        if len(dumps(function)) > _SMALL:
-            shared = self.client.submit(_identity, function, pure=False)
+        # 20 ms later, so that what is small travels with each item. As bytes, for
+        # the scheduler unpickles what it passes on, and would open slides that it may not see.
+        shared: Any = dumps(function)
+        if len(shared) > _SMALL:
+            shared = self.client.submit(_unpickled, shared, pure=False)
         waiting = iter(items)
         running: dict[Any, Item] = {}
         completed = as_completed(with_results=True)
@@ -167,8 +168,11 @@ class Distributed:
 
         try:
             fill()
-            for future, (result, error) in completed:
+            for future, answer in completed:
                 item = running.pop(future)
+                if isinstance(answer, BaseException):  # nobody has computed it, or ever will
+                    raise ConnectionError(f"the Dask cluster gave up: {answer}") from answer
+                result, error = answer
                 if error is not None:
                     raise error
                 fill()
@@ -182,8 +186,11 @@ class Distributed:
 Cluster: TypeAlias = Threads | Distributed
 
 
-def _identity(function: Callable[..., Any]) -> Callable[..., Any]:
-    return function
+def _unpickled(function: bytes) -> Callable[..., Any]:
+    from distributed.protocol.pickle import loads
+
+    found: Callable[..., Any] = loads(function)
+    return found
 
 
 def _one_thread(function: Callable[[Item], Result], item: Item) -> Result:
@@ -192,11 +199,12 @@ def _one_thread(function: Callable[[Item], Result], item: Item) -> Result:
 
 
 def _attempt(
-    function: Callable[[Item], Result], item: Item
+    function: bytes | Callable[[Item], Result], item: Item
 ) -> tuple[Result | None, Exception | None]:
     """Result or error: a worker logs every error that leaves a task, and it is raised anyway."""
     try:
-        return _one_thread(function, item), None
+        called = _unpickled(function) if isinstance(function, bytes) else function
+        return _one_thread(called, item), None
     except Exception as error:
         error.add_note(f"On the worker:\n{traceback.format_exc()}")
         return None, error

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
+import tifffile
 from distributed import LocalCluster
 
 import gpuseg.cluster
@@ -250,3 +252,76 @@ def test_ctrl_c_ends_it_quietly(tmp_path, scheduler):
     assert out.splitlines()[-1] == "interrupted"
     assert err == ""
     assert process.returncode == 0
+
+
+def test_a_function_that_a_worker_cannot_read_is_an_error(processes):
+    class Unreadable:
+        def __init__(self, padding: int = 0) -> None:
+            self.padding = bytes(padding)
+
+        def __call__(self, item: int) -> int:
+            return item
+
+        def __reduce__(self):
+            def opened(padding: bytes):
+                raise FileNotFoundError("a.svs: there is no such file")
+
+            return opened, (self.padding,)
+
+    # What is large travels by itself.
+    for padding in (0, 1 << 20):
+        with pytest.raises(FileNotFoundError, match=r"a.svs: there is no such file"):
+            list(processes.map(Unreadable(padding), range(5)))
+    assert sorted(processes.map(abs, range(3))) == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_the_scheduler_opens_nothing(processes):
+    """Only workers need see the files."""
+
+    class Opened:
+        def __call__(self, item: int) -> int:
+            return item
+
+        def __reduce__(self):
+            def opened():
+                import distributed
+
+                distributed.get_worker()
+                return abs
+
+            return opened, ()
+
+    assert sorted(processes.map(Opened(), [-1, -2])) == [(-2, 2), (-1, 1)]
+
+
+def test_workers_find_relative_paths_wherever_they_are(processes, tmp_path, monkeypatch):
+    from gpuseg import positive_pixel_count as ppc
+    from gpuseg.io import imread
+
+    image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    monkeypatch.chdir(tmp_path)  # the workers have begun elsewhere
+    tifffile.imwrite("a.tif", image, tile=(128, 128), photometric="rgb")
+    params = ppc.Parameters()
+    counted = ppc.count_slide("a.tif", params, scheduler=processes)[0]
+    assert counted == ppc.count(image, params)
+    with connect(processes):
+        np.testing.assert_array_equal(imread("a.ti*").compute()[0], image)
+        np.testing.assert_array_equal(imread("a.tif", preprocess=lambda x: x).compute()[0], image)
+
+
+def test_workers_segment_relative_paths_wherever_they_are(processes, tmp_path, monkeypatch, capsys):
+    import gpuseg.cluster
+    from gpuseg.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gpuseg.cluster, "connect", lambda *_, **__: nullcontext(processes))
+    y, x = np.mgrid[:64, :64]
+    image = np.where((y - 30) ** 2 + (x - 30) ** 2 < 100, 900, 100).astype(np.uint16)
+    os.mkdir("images")
+    tifffile.imwrite("images/a.tif", image)
+    tifffile.imwrite("images/b.tif", image)
+    assert main(["segment", "images/*.tif", "--recipe", "nuclei", "--out", "run"]) == 0
+    assert "2 images: 2 segmented; 2 objects in run" in capsys.readouterr().err
+    assert sorted(os.listdir("run/labels")) == ["a.tif", "b.tif"]
+    with open("run/summary.csv") as file:
+        assert file.read().splitlines()[1].startswith("images/a.tif,nuclei,64 x 64")

@@ -113,7 +113,7 @@ class Batch:
         if self.plan.table is not None and rows:
             text += f"; {_plural(rows, 'row')} in {self.plan.table}"
         if self.stopped:
-            kept = self.plan.table is not None or any(task.labels for task in self.plan.tasks)
+            kept = self.plan.table is not None or any(task.outputs for task in self.plan.tasks)
             text = f"stopped. {text}. " + (
                 "Run the same command again to go on."
                 if kept

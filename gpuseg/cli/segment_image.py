@@ -6,7 +6,7 @@ import glob
 import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,20 @@ class Work:
     picture: Path
     planes: bool = False
     regions: Path | None = None
+    cwd: str = ""
 
     @property
     def name(self) -> str:
         """What it is called in tables."""
         return name_of(self.path)
+
+    def located(self) -> Work:
+        """The same for a process in any folder; only messages and tables have the names given."""
+        path = self.path if is_url(self.path) else os.path.join(self.cwd, self.path)
+        labels, objects, picture = (
+            Path(self.cwd, each) for each in (self.labels, self.objects, self.picture)
+        )
+        return replace(self, path=path, labels=labels, objects=objects, picture=picture)
 
     @property
     def outputs(self) -> list[Path]:
@@ -80,17 +89,18 @@ def attempt(function: Callable[..., dict[str, Any]], work: Work, *arguments: Any
 
 def _segment(work: Work) -> dict[str, Any]:
     recipe = parse(*work.recipe)
-    frames = read(work, recipe)
+    place = work.located()
+    frames = read(place, recipe)
     labels, tables = [], []
     for frame in frames:
         found = recipe.segment(frame, spacing=work.spacing)
         labels.append(np.asarray(found))
         tables.append(recipe.measure(found, frame, spacing=work.spacing))
-    _write_labels(work, labels)
+    _write_labels(place, labels)
     objects = _joined(tables, len(frames) > 1)
-    _write(work.objects, table_bytes(objects, work.objects.suffix))
+    _write(place.objects, table_bytes(objects, work.objects.suffix))
     row = summary(work, recipe, objects, frames[0].shape[: recipe.ndim], len(frames), labels)
-    draw(work, recipe, frames[0], labels[0], row)
+    draw(place, recipe, frames[0], labels[0], row)
     return row
 
 

@@ -241,6 +241,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
                 objects=out / ".objects" / f"{stem}.{options.table}",
                 picture=out / "pictures" / f"{stem}.jpg",
                 planes=options.planes,
+                cwd=os.getcwd(),
                 regions=out / "regions" / f"{stem}.{options.table}" if brain else None,
             )
         )

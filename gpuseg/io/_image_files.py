@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from gpuseg.io._bytes import ByteSource, LocalFile, RemoteFile
-from gpuseg.io._image_names import URL
+from gpuseg.io._image_names import URL, absolute
 from gpuseg.io._image_plain import PlainImage, decode_common_jpeg
 from gpuseg.io._memory_file import MemoryFile
 from gpuseg.io._reader import SlideError
@@ -122,7 +122,7 @@ class Files:
         return self._first if hasattr(self._first, "alike") else None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_first": _UNREAD}
+        return self.__dict__ | {"_first": _UNREAD, "first": absolute(self.first)}
 
     def _same(self, image: Any) -> Any:
         reason = difference(image.name, image.shape, image.dtype, self)

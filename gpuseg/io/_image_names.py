@@ -17,6 +17,11 @@ _RUN = re.compile(r"(\d+)")
 _ANY_DIGIT = str.maketrans("123456789", "000000000")
 
 
+def absolute(name: str) -> str:
+    """A path as any other process finds it, which may be at work in another folder."""
+    return name if URL.match(name) else os.path.abspath(name)
+
+
 def find(
     filename: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     options: Mapping[str, Any],

@@ -11,6 +11,7 @@ import numpy as np
 
 from gpuseg._backend import limit_threads
 from gpuseg.io._image_files import Files, ReadFiles
+from gpuseg.io._image_names import absolute
 from gpuseg.typing import Array, NumpyArray
 
 # A task costs about as much as decoding ten thousand pixels. Frames below the first size are
@@ -45,6 +46,9 @@ class ImageStack:
         self.shape = (*lead, *files.shape)
         self.dtype = files.dtype
         self.ndim = len(self.shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_names": [absolute(name) for name in self._names]}
 
     def plan_chunks(self, nframes: int | None) -> tuple[int, ...]:
         """Size of a chunk along each axis.

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gpuseg.io._image_names import absolute
 from gpuseg.io._levels import Level, choose_level, make_levels, refuse_truncated
 from gpuseg.io._open import open_reader
 from gpuseg.io._reader import CodedTiles, Reader, SlideError, Tile, TileError
@@ -142,7 +143,7 @@ class Slide:
         self._reader = reader
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self.path, self.level, self.on_error, self.levels)
+        return _reopened, (absolute(self.path), self.level, self.on_error, self.levels)
 
     def __repr__(self) -> str:
         height, width, channels = self.shape
