@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numbers
+from typing import Any
+
 import numpy as np
 
 from gpuseg._backend import floor
@@ -103,6 +106,42 @@ def check_labelable(image: Array, out: Array | None = None) -> None:
         raise ValueError(f"out must have the image's shape {image.shape}, got {out.shape}")
     if hasattr(out, "flags") and getattr(out.flags, "writeable", True) is False:
         raise ValueError("out must be writeable, got a read-only array")
+
+
+def check_integer(value: Any, name: str, least: int | None = None) -> int:
+    """Take an option for an integer.
+
+    Raises
+    ------
+    TypeError
+        If it is none: a bool is not, nor is 2.0.
+    ValueError
+        If it is below `least`.
+    """
+    number = value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
+    if isinstance(number, bool | np.bool) or not isinstance(number, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if least is not None and number < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return int(number)
+
+
+def check_number(value: Any, name: str, least: float | None = None) -> Any:
+    """Take an option for a real number.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+    ValueError
+        If it is below `least`, or NaN where there is a least one.
+    """
+    number = value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
+    if isinstance(number, bool | np.bool) or not isinstance(number, numbers.Real):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    if least is not None and not number >= least:  # type: ignore[operator]
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return number
 
 
 def check_background(value: object) -> int:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from gpuseg._backend import floor, implementation
 from gpuseg._shared.color import GREY_WEIGHTS, Mixture
 from gpuseg._shared.window import float_dtype
+from gpuseg._validate import check_integer
 from gpuseg.typing import Array, NumpyArray
 
 __all__ = ["rgb2gray", "rgb2hed", "separate_stains", "stain_matrix"]
@@ -164,6 +165,7 @@ def stain_matrix(*vectors: npt.ArrayLike) -> NumpyArray:
 def _mixed(rgb: Array, mixture: Mixture, channel_axis: int) -> Array:
     floor(rgb)
     float_dtype(rgb.dtype)
+    check_integer(channel_axis, "channel_axis")
     if not -rgb.ndim <= channel_axis < rgb.ndim or rgb.shape[channel_axis] != 3:
         raise ValueError(
             f"rgb must have three channels in axis {channel_axis}, got shape {tuple(rgb.shape)}: "

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 from gpuseg._backend import floor, implementation
 from gpuseg._shared.region_request import check_labels
+from gpuseg._validate import check_integer, check_number
 from gpuseg.typing import Array
 
 __all__ = ["peak_local_max"]
@@ -78,27 +80,33 @@ def peak_local_max(
         )
     if not isinstance(min_distance, numbers.Integral) or min_distance < 1:
         raise ValueError(f"min_distance must be an integer of at least 1, got {min_distance!r}")
-    if num_peaks is not None and num_peaks < 0:
-        raise ValueError(f"num_peaks must be at least 0, got {num_peaks}")
-    border = _border(exclude_border, int(min_distance), image.ndim)
+    if num_peaks is not None:
+        check_integer(num_peaks, "num_peaks", 0)
+    for name, value in (("threshold_abs", threshold_abs), ("threshold_rel", threshold_rel)):
+        if value is not None:
+            check_number(value, name)
+    border = _border(exclude_border, int(min_distance), image.shape)
     if labels is not None:
         check_labels(labels)
         if tuple(labels.shape) != tuple(image.shape):
             raise ValueError(
                 f"labels must have the image's shape {image.shape}, got {labels.shape}"
             )
+    # A farther look sees no more, and would take as long as it is far.
+    reach = min(int(min_distance), max(1, *image.shape))
     return implementation(image, "peaks").peaks(
-        image, labels, int(min_distance), threshold_abs, threshold_rel, border, num_peaks
+        image, labels, reach, threshold_abs, threshold_rel, border, num_peaks
     )
 
 
-def _border(given: Any, distance: int, ndim: int) -> tuple[int, ...]:
+def _border(given: Any, distance: int, shape: Sequence[int]) -> tuple[int, ...]:
     """Pixels without peaks at both ends of each axis."""
+    ndim = len(shape)
     if isinstance(given, bool):
-        return (distance if given else 0,) * ndim
+        given = distance if given else 0
     widths = (given,) * ndim if isinstance(given, numbers.Integral) else given
     if not isinstance(widths, tuple) or not all(isinstance(w, numbers.Integral) for w in widths):
         raise TypeError(f"exclude_border must be bool, int or a tuple of int, got {given!r}")
     if len(widths) != ndim or min(widths) < 0:
         raise ValueError(f"exclude_border must be at least 0, one or {ndim} numbers, got {given!r}")
-    return tuple(int(width) for width in widths)
+    return tuple(min(int(width), size) for width, size in zip(widths, shape, strict=True))

@@ -14,6 +14,7 @@ Answers are SciPy's (`scipy.ndimage`). They differ from dask-image's where dask-
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -27,6 +28,7 @@ from gpuseg._shared.region_request import check_image, check_labels
 from gpuseg._shared.region_rows import Plan
 from gpuseg._shared.region_table import Request, Table
 from gpuseg._shared.window import check_real, native
+from gpuseg._validate import check_integer, check_number
 from gpuseg.typing import Array, NumpyArray
 
 __all__ = [
@@ -292,8 +294,9 @@ def histogram(
     >>> histogram(np.array([0, 1, 2, 4]), 0, 4, 2, np.array([1, 1, 2, 2]), [1, 2])
     array([[2, 0], [0, 2]])
     """
-    if bins < 1 or not min < max:
-        raise ValueError(f"bins must be at least 1 and min below max, got {bins}, {min}, {max}")
+    check_integer(bins, "bins", 1)
+    if not -math.inf < check_number(min, "min") < check_number(max, "max") < math.inf:
+        raise ValueError(f"min must be below max, and both finite, got {min} and {max}")
     edges = np.histogram_bin_edges(np.empty(0), bins, (min, max))
     labels, ids, shape = _regions(image, label_image, index)
     nouns = implementation(labels, "ndmeasure")

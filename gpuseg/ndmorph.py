@@ -16,6 +16,7 @@ import numpy as np
 from gpuseg._backend import floor, implementation
 from gpuseg._shared import footprints
 from gpuseg._shared.window import Window, check_real, per_axis
+from gpuseg._validate import check_integer
 from gpuseg.typing import Array
 
 __all__ = ["binary_closing", "binary_dilation", "binary_erosion", "binary_opening"]
@@ -148,7 +149,7 @@ def _steps(
             raise TypeError(f"{name} must be an integer, got {value!r}")
     if iterations < 1:
         raise ValueError(f"iterations must be at least 1, got {iterations}")
-    origins = tuple(int(one) for one in per_axis(origin, image.ndim, "origin"))
+    origins = per_axis(origin, image.ndim, "origin", check_integer)
     steps = [
         footprints.scipy_step(structure, image.ndim, grow, bool(border_value), origins)
         for grow in grows

@@ -334,3 +334,30 @@ def test_values_of_any_type(container, dtype):
     assert found.dtype == np.dtype(dtype).newbyteorder("=")
     a, b, c = values
     np.testing.assert_array_equal(to_numpy(found), np.array([[0, a, a], [c, 0, b]], dtype))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: segmentation.relabel_sequential(x, 1.5), TypeError, "offset .* got 1.5"),
+        (lambda x: segmentation.clear_border(x, 1.5), TypeError, "buffer_size .* got 1.5"),
+        (lambda x: segmentation.clear_border(x, bgval=300), ValueError, "fit into uint8, got 300"),
+        (lambda x: segmentation.clear_border(x, mask=[1]), TypeError, "builtins.list"),
+        (lambda x: segmentation.find_boundaries(x, 1.5), TypeError, "connectivity .* got 1.5"),
+        (lambda x: segmentation.expand_labels(x, "2"), TypeError, "distance .* got '2'"),
+        (lambda x: segmentation.map_array(x, [1.5], [2]), ValueError, r"integers, got \[1.5\]"),
+        (lambda x: segmentation.map_array(x, [np.nan], [2]), ValueError, "integers, got"),
+        (lambda x: segmentation.map_array(x, [1], ["a"]), TypeError, "numbers, got <U1"),
+        (lambda x: segmentation.map_array(x, [1], [2], [0]), TypeError, "builtins.list"),
+        (lambda x: morphology.remove_small_objects(x, max_size="2"), TypeError, "max_size"),
+        (lambda x: morphology.fill_holes(x > 0, connectivity=True), TypeError, "got True"),
+    ],
+)
+def test_options_of_other_types(call, error, message):
+    with pytest.raises(error, match=message):
+        call(np.ones((4, 5), np.uint8))
+
+
+def test_whole_floats_name_labels():
+    found = segmentation.map_array(np.array([[0, 2]]), np.array([2.0]), np.array([7]))
+    np.testing.assert_array_equal(found, [[0, 7]])

@@ -172,3 +172,15 @@ def test_chunks_of_unknown_size():
     image = da.ones((6, 4), chunks=2)
     with pytest.raises(ValueError, match="known sizes"):
         peak_local_max(image[da.ones(6, chunks=2) > 0])
+
+
+@pytest.mark.parametrize("distance", [50, 10**9, 10**30])
+def test_farther_than_the_image(distance, rng):
+    image = rng.random((9, 11))
+    expected = [np.unravel_index(image.argmax(), image.shape)]
+    for chunked in (image, da.from_array(image, chunks=4)):
+        found = peak_local_max(chunked, distance, exclude_border=False)
+        np.testing.assert_array_equal(np.asarray(found), expected)
+        assert np.asarray(peak_local_max(chunked, distance)).shape == (0, 2)
+    with pytest.raises(TypeError, match="threshold_abs must be a real number, got '1'"):
+        peak_local_max(image, threshold_abs="1")

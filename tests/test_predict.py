@@ -381,3 +381,10 @@ def test_chunks_without_pixels(rng):
     found = predict(da.from_array(image, chunks=chunks), np.negative, tile=4, overlap=2)
     assert found.chunks == chunks
     np.testing.assert_array_equal(found.compute(), predict(image, np.negative, tile=4, overlap=2))
+
+
+@pytest.mark.parametrize("name", ["tile", "overlap", "halo"])
+@pytest.mark.parametrize("value", [1.5, None, "4", np.nan])
+def test_sizes_that_are_no_integers(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be an integer"):
+        predict(np.ones((8, 8)), np.negative, **{"tile": 4, name: value})

@@ -266,7 +266,7 @@ def test_inputs_are_not_written_to():
         (np.ones((3, 3), int), np.ones((3, 4)), {}, ValueError, r"shape \(3, 3\).*got \(3, 4\)"),
         (np.ones((3, 3), int), np.ones((3, 3), complex), {}, TypeError, "got complex128"),
         (np.full((3, 3), -4), None, {}, ValueError, "must not be negative, got -4"),
-        (np.ones((3, 3), int), None, {"properties": "area"}, TypeError, "the string 'area'"),
+        (np.ones((3, 3), int), None, {"properties": "area"}, TypeError, "names, got 'area'"),
         (
             np.ones((3, 3), int),
             None,
@@ -300,10 +300,10 @@ def test_inputs_are_not_written_to():
             None,
             {"spacing": (1, 2, 3)},
             ValueError,
-            r"2 of them, got \(1, 2, 3\)",
+            r"one for each of 2 axes, got \(1, 2, 3\)",
         ),
         (np.ones((3, 3), int), None, {"spacing": -1}, ValueError, "positive and finite, got -1"),
-        (np.ones((3, 3), int), None, {"spacing": "1"}, ValueError, "got '1'"),
+        (np.ones((3, 3), int), None, {"spacing": "1"}, TypeError, "got '1'"),
         (
             np.ones((3, 3), int),
             None,

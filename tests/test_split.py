@@ -118,3 +118,8 @@ BAD = [
 def test_what_is_refused(arguments, options, error, message):
     with pytest.raises(error, match=message):
         split_touching(*arguments, **options)
+
+
+def test_farther_than_the_mask():
+    mask = np.ones((5, 9), bool)
+    np.testing.assert_array_equal(split_touching(mask, min_distance=10**30), mask)

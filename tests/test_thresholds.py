@@ -276,3 +276,28 @@ def test_what_chunks_cannot_do_exactly_is_refused():
     image = da.from_array(np.array([1.0, np.nan, 3.0]), chunks=1)
     with pytest.raises(ValueError, match="finite"):
         filters.threshold_otsu(image).compute()
+
+
+@pytest.mark.parametrize("tolerance", [0, -1, np.nan])
+def test_an_iteration_that_would_not_end(container, tolerance):
+    for dtype in (np.uint8, float):
+        with pytest.raises(ValueError, match="tolerance must be above 0"):
+            filters.threshold_li(
+                container(np.arange(9.0).reshape(3, 3).astype(dtype)), tolerance=tolerance
+            )
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: filters.threshold_otsu(x, 2.5), TypeError, "nbins must be an integer, got 2.5"),
+        (lambda x: filters.threshold_otsu(x, 0), ValueError, "nbins must be at least 1, got 0"),
+        (lambda x: filters.threshold_multiotsu(x, "3"), TypeError, "classes .* got '3'"),
+        (lambda x: filters.threshold_local(x, 3.0), TypeError, "block_size .* got 3.0"),
+        (lambda x: filters.threshold_local(x, param=np.inf), ValueError, "param .* got inf"),
+        (lambda x: filters.apply_hysteresis_threshold(x, "1", 2), TypeError, "low .* got '1'"),
+    ],
+)
+def test_options_of_other_types(call, error, message):
+    with pytest.raises(error, match=message):
+        call(np.ones((4, 5)))

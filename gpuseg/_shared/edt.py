@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 
+from gpuseg._shared.window import per_axis
 from gpuseg.typing import Array
 
 # Sums of squares up to here, and the quotients in which two of them meet, are exact in float64.
@@ -74,10 +74,7 @@ def check_spacing(spacing: float | Sequence[float] | None, ndim: int) -> tuple[f
     """
     if spacing is None:
         return (1.0,) * ndim
-    if isinstance(spacing, numbers.Real):
-        steps = [float(spacing)] * ndim
-    else:
-        steps = [float(step) for step in spacing]  # type: ignore[union-attr]
+    steps = [float(step) for step in per_axis(spacing, ndim, "spacing")]
     if len(steps) != ndim or not all(step > 0 and math.isfinite(step) for step in steps):
         raise ValueError(f"spacing must be positive, one or {ndim} numbers, got {spacing!r}")
     return tuple(steps)

@@ -52,9 +52,13 @@ def sequence(footprint: Any, ndim: int) -> list[tuple[NumpyArray, int]]:
 
 
 def _is_sequence(footprint: Any) -> bool:
-    return isinstance(footprint, list | tuple) and all(
-        isinstance(one, list | tuple) and len(one) == 2 and isinstance(one[0], np.ndarray)
-        for one in footprint
+    return (
+        isinstance(footprint, list | tuple)
+        and len(footprint) > 0
+        and all(
+            isinstance(one, list | tuple) and len(one) == 2 and isinstance(one[0], np.ndarray)
+            for one in footprint
+        )
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from gpuseg._validate import check_integer
 
 
 class Neighbours(NamedTuple):
@@ -42,7 +43,9 @@ def resolve(
         used = _axes(axes, ndim, "axes") if axes is not None else tuple(range(ndim))
         if not used:
             raise ValueError("axes must name at least one axis, got none")
-        connectivity = len(used) if connectivity is None else operator.index(connectivity)
+        if connectivity is None:
+            connectivity = len(used)
+        connectivity = check_integer(connectivity, "connectivity")
         if not 1 <= connectivity <= len(used):
             raise ValueError(
                 f"connectivity must be between 1 and {len(used)} for {len(used)} connected axes, "
@@ -55,8 +58,9 @@ def resolve(
 
 
 def _axes(axes: Sequence[int] | int, ndim: int, name: str) -> tuple[int, ...]:
-    named = (axes,) if isinstance(axes, int | np.integer) else tuple(axes)
-    found = [operator.index(axis) for axis in named]
+    many = isinstance(axes, list | tuple) or np.ndim(axes) > 0
+    named: Any = axes if many else (axes,)
+    found = [check_integer(axis, name) for axis in named]
     for axis in found:
         if not -ndim <= axis < ndim:
             raise ValueError(f"{name} must be between {-ndim} and {ndim - 1}, got {axis}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from gpuseg._backend import floor
 from gpuseg._shared.region_columns import PROPERTIES
 from gpuseg._shared.region_rows import Plan
 from gpuseg._shared.region_table import Request
+from gpuseg._shared.window import per_axis
 from gpuseg.typing import Array, NumpyArray
 
 # Coordinates below it leave room for the product of two and a run's length in int64.
@@ -36,6 +36,8 @@ def make_request(
         check_image(labels, image, channels=True)
     names = _check_properties(properties, labels.ndim, image is not None)
     steps = check_spacing(spacing, labels.ndim)
+    if not isinstance(separator, str):
+        raise TypeError(f"separator must be a string, got {separator!r}")
     for name in names:
         if PROPERTIES[name].isotropic and len(set(steps)) > 1:
             raise ValueError(f"{name} needs the same spacing along both axes, got {steps}")
@@ -114,10 +116,10 @@ def check_ids(ids: Any) -> NumpyArray | None:
 
 
 def _check_properties(names: Sequence[str], ndim: int, image: bool) -> tuple[str, ...]:
-    if isinstance(names, str):
-        raise TypeError(f"properties must be a sequence of names, got the string {names!r}")
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"properties must be a sequence of names, got {names!r}")
     for name in names:
-        if name not in PROPERTIES:
+        if not isinstance(name, str) or name not in PROPERTIES:
             close = difflib.get_close_matches(str(name), PROPERTIES, 3) or list(PROPERTIES)
             raise ValueError(f"unknown property {name!r}; there are {', '.join(close)}")
         if PROPERTIES[name].image and not image:
@@ -131,10 +133,7 @@ def check_spacing(spacing: float | Sequence[float] | None, ndim: int) -> tuple[f
     """Size of a pixel along each axis; 1 unless given."""
     if spacing is None:
         return (1.0,) * ndim
-    steps = tuple(spacing) if isinstance(spacing, Sequence | np.ndarray) else (spacing,) * ndim
-    if len(steps) != ndim or not all(isinstance(step, numbers.Real) for step in steps):
-        raise ValueError(f"spacing must be a number or {ndim} of them, got {spacing!r}")
-    values = tuple(float(step) for step in steps)
+    values = tuple(float(step) for step in per_axis(spacing, ndim, "spacing"))
     if not all(math.isfinite(step) and step > 0 for step in values):
         raise ValueError(f"spacing must be positive and finite, got {spacing!r}")
     return values

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from gpuseg._validate import check_number
 from gpuseg.typing import NumpyArray
 
 MODES = ("reflect", "constant", "nearest", "mirror", "wrap")
@@ -61,6 +62,12 @@ def check_real(dtype: np.dtype[Any]) -> None:
         raise TypeError(f"image must be bool, integer or floating, got {dtype}")
 
 
+def check_truncate(truncate: Any) -> None:
+    """Refuse a Gaussian that ends nowhere, or before it begins."""
+    if not check_number(truncate, "truncate", 0) < math.inf:
+        raise ValueError(f"truncate must be finite, got {truncate}")
+
+
 def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The floating type in which scikit-image filters images of `dtype`."""
     check_real(dtype)
@@ -74,18 +81,25 @@ def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype.newbyteorder("=")
 
 
-def per_axis(value: Any, ndim: int, name: str) -> tuple[Any, ...]:
+def per_axis(
+    value: Any,
+    ndim: int,
+    name: str,
+    check: Callable[[Any, str], Any] = check_number,
+) -> tuple[Any, ...]:
     """One value for each axis, from a number or a sequence.
 
     Raises
     ------
+    TypeError
+        If they are no numbers, as `check` has it.
     ValueError
         If there are more or fewer than axes.
     """
-    values = tuple(value) if np.ndim(value) else (value,) * ndim
+    values = tuple(value) if isinstance(value, list | tuple) or np.ndim(value) else (value,) * ndim
     if len(values) != ndim:
         raise ValueError(f"{name} must be a number or one for each of {ndim} axes, got {value}")
-    return values
+    return tuple(check(one, name) for one in values)
 
 
 @lru_cache(maxsize=64)
@@ -109,6 +123,8 @@ def gaussian(
     preserve_range: bool,
 ) -> Window:
     """Gaussian of the given deviation along each axis."""
+    check_number(cval, "cval")
+    check_truncate(truncate)
     radius = [math.floor(truncate * s + 0.5) if s > 1e-15 else 0 for s in sigma]
     whole = tuple(
         axis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from gpuseg._backend import floor, implementation
 from gpuseg._shared.window import Window, check_mode, check_real, float_dtype, native, per_axis
 from gpuseg._shared.window import gaussian as gaussian_window
+from gpuseg._validate import check_integer, check_number
 from gpuseg.typing import Array
 
 __all__ = ["difference_of_gaussians", "gaussian", "laplace", "median", "prewitt", "sobel"]
@@ -57,7 +59,7 @@ def gaussian(
     TypeError
         If the image is complex, or none of these arrays.
     ValueError
-        If `sigma` is negative or not one for each axis, or `mode` unknown.
+        If `sigma` is negative, infinite or not one for each axis, or `mode` unknown.
 
     Notes
     -----
@@ -94,12 +96,12 @@ def _sigmas(
     if channel_axis is None or (np.ndim(sigma) and len(sigma) == ndim):  # type: ignore[arg-type]
         sigmas = list(per_axis(sigma, ndim, name))
     else:
-        if not -ndim <= channel_axis < ndim:
+        if not -ndim <= check_integer(channel_axis, "channel_axis") < ndim:
             raise ValueError(f"channel_axis must be one of {ndim} axes, got {channel_axis}")
         sigmas = list(per_axis(sigma, ndim - 1, name))
         sigmas.insert(channel_axis % ndim, 0)
-    if any(not s >= 0 for s in sigmas):
-        raise ValueError(f"{name} must not be negative, got {sigma}")
+    if any(not 0 <= s < math.inf for s in sigmas):
+        raise ValueError(f"{name} must be finite and not negative, got {sigma}")
     return sigmas
 
 
@@ -195,6 +197,7 @@ def median(
     floor(image)
     check_real(image.dtype)
     check_mode(mode)
+    check_number(cval, "cval")
     shape = np.ones((3,) * image.ndim, bool) if footprint is None else np.asarray(footprint) != 0
     if shape.ndim != image.ndim or not shape.any():
         raise ValueError(
@@ -246,7 +249,7 @@ def sobel(
            [0., 1., 1., 0.],
            [0., 1., 1., 0.]])
     """
-    return _edges(image, "sobel", 1, mode, axis=axis, mode=mode, cval=cval)
+    return _sloped(image, "sobel", axis, mode, cval)
 
 
 def prewitt(
@@ -277,7 +280,7 @@ def prewitt(
            [0., 1., 1., 0.],
            [0., 1., 1., 0.]])
     """
-    return _edges(image, "prewitt", 1, mode, axis=axis, mode=mode, cval=cval)
+    return _sloped(image, "prewitt", axis, mode, cval)
 
 
 def laplace(image: Array, ksize: int = 3) -> Array:
@@ -301,7 +304,21 @@ def laplace(image: Array, ksize: int = 3) -> Array:
     >>> laplace(np.array([0.0, 0, 1, 0, 0]))
     array([ 0., -1.,  2., -1.,  0.])
     """
+    check_integer(ksize, "ksize", 3)
     return _edges(image, "laplace", ksize // 2, "reflect", ksize=ksize)
+
+
+def _sloped(
+    image: Array, function: str, axis: int | Sequence[int] | None, mode: str, cval: float
+) -> Array:
+    floor(image)
+    check_number(cval, "cval")
+    if axis is not None:
+        many = isinstance(axis, list | tuple) or np.ndim(axis)
+        for one in axis if many else (axis,):  # type: ignore[union-attr]
+            if not -image.ndim <= check_integer(one, "axis") < image.ndim:
+                raise ValueError(f"axis must be among {image.ndim} axes, got {axis}")
+    return _edges(image, function, 1, mode, axis=axis, mode=mode, cval=cval)
 
 
 def _edges(image: Array, function: str, reach: int, border: str, **options: object) -> Array:

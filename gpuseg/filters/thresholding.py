@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from gpuseg._backend import implementation
 from gpuseg._shared.neighbours import resolve
 from gpuseg._shared.window import Window, check_mode, float_dtype, per_axis
 from gpuseg._shared.window import gaussian as gaussian_window
-from gpuseg._validate import check_grey, check_labelable
+from gpuseg._validate import check_grey, check_integer, check_labelable, check_number
 from gpuseg.typing import Array
 
 __all__ = [
@@ -160,7 +161,8 @@ def threshold_li(
     TypeError
         If the image is a Dask array of floats and there are no `axes`, and as `threshold_otsu`.
     ValueError
-        If `initial_guess` is outside the image's values, and as `threshold_otsu`.
+        If `tolerance` is not above 0, `initial_guess` is outside the image's values, and as
+        `threshold_otsu`.
 
     Examples
     --------
@@ -168,6 +170,10 @@ def threshold_li(
     >>> round(float(threshold_li(np.array([1, 2, 2, 3, 11, 12, 12]))), 2)
     5.08
     """
+    if tolerance is not None and not check_number(tolerance, "tolerance") > 0:
+        raise ValueError(f"tolerance must be above 0, got {tolerance}")
+    if initial_guess is not None:
+        check_number(initial_guess, "initial_guess")
     options = {"tolerance": tolerance, "initial_guess": initial_guess}
     return _threshold(image, "li", 256, axes, **options)
 
@@ -207,8 +213,7 @@ def threshold_multiotsu(
     >>> threshold_multiotsu(np.array([1, 2, 2, 11, 12, 12, 31, 32])).tolist()
     [2, 12]
     """
-    if classes < 2:
-        raise ValueError(f"classes must be at least 2, got {classes}")
+    check_integer(classes, "classes", 2)
     return _threshold(image, "multiotsu", nbins, axes, classes=classes)
 
 
@@ -216,8 +221,7 @@ def _threshold(
     image: Array, method: str, nbins: int, axes: Sequence[int] | int | None, **options: Any
 ) -> Any:
     check_grey(image)
-    if nbins < 1:
-        raise ValueError(f"nbins must be at least 1, got {nbins}")
+    check_integer(nbins, "nbins", 1)
     floor = implementation(image, "thresholds")
     if axes is None:
         return floor.threshold(image, method, nbins, options)
@@ -279,9 +283,11 @@ def threshold_local(
     """
     check_grey(image)
     check_mode(mode)
+    check_number(cval, "cval")
+    check_number(offset, "offset")
     if method not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}, got {method!r}")
-    sizes = tuple(int(size) for size in per_axis(block_size, image.ndim, "block_size"))
+    sizes = per_axis(block_size, image.ndim, "block_size", check_integer)
     if any(size < 1 or (size % 2 == 0 and method != "gaussian") for size in sizes):
         raise ValueError(f"block_size must be positive and odd, got {block_size}")
     make = _gaussian_window if method == "gaussian" else _box_window
@@ -295,8 +301,8 @@ def _gaussian_window(
 ) -> Window:
     sigma = [(size - 1) / 6.0 for size in sizes] if param is None else param
     sigmas = per_axis(sigma, image.ndim, "param")
-    if any(not s >= 0 for s in sigmas):
-        raise ValueError(f"param must be deviations of at least 0, got {param}")
+    if any(not 0 <= s < math.inf for s in sigmas):
+        raise ValueError(f"param must be finite deviations of at least 0, got {param}")
     return gaussian_window(
         image.shape,
         image.dtype,
@@ -348,6 +354,9 @@ def apply_hysteresis_threshold(image: Array, low: Any, high: Any) -> Array:
     array([0, 1, 1, 1, 0, 0, 0])
     """
     check_grey(image)
+    for name, value in (("low", low), ("high", high)):
+        if not hasattr(value, "ndim"):
+            check_number(value, name)
     weak = image > np.minimum(low, high)
     check_labelable(weak)
     return implementation(image, "thresholds").hysteresis(weak, image > high)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gpuseg._backend import implementation
 from gpuseg._shared.edt import check_spacing, metric
-from gpuseg._validate import check_labelable
+from gpuseg._validate import check_labelable, check_number
 from gpuseg.typing import Array
 
 
@@ -71,8 +71,7 @@ def distance_transform_edt(
     check_labelable(mask)
     if not 1 <= mask.ndim <= 3:
         raise ValueError(f"mask must have 1 to 3 axes, got {mask.ndim}")
-    if not max_distance >= 0:
-        raise ValueError(f"max_distance must be at least 0, got {max_distance}")
+    check_number(max_distance, "max_distance", 0)
     if not (return_distances or return_indices):
         raise ValueError("one of return_distances and return_indices must be true, got neither")
     measured = metric(mask.shape, check_spacing(spacing, mask.ndim), max_distance)

@@ -10,6 +10,7 @@ import numpy as np
 from gpuseg._backend import floor, implementation
 from gpuseg._shared import footprints
 from gpuseg._shared.window import MODES, Window, check_real, native
+from gpuseg._validate import check_number
 from gpuseg.typing import Array
 
 __all__ = [
@@ -227,6 +228,7 @@ def _grey(
     check_real(image.dtype)
     if mode not in _GREY_MODES:
         raise ValueError(f"mode must be one of {', '.join(_GREY_MODES)}, got {mode!r}")
+    check_number(cval, "cval")
     steps = footprints.grey_steps(footprint, image.ndim, grows)
     options = {"steps": steps, "mode": mode, "cval": cval, "tophat": tophat}
     window = Window(

@@ -7,7 +7,7 @@ import numpy as np
 from gpuseg import measure
 from gpuseg._backend import floor, implementation
 from gpuseg._shared.region_request import check_labels
-from gpuseg._validate import check_labelable
+from gpuseg._validate import check_labelable, check_number
 from gpuseg.typing import Array
 
 __all__ = ["fill_holes", "remove_small_holes", "remove_small_objects"]
@@ -47,8 +47,7 @@ def remove_small_objects(image: Array, *, max_size: int = 64, connectivity: int 
            [1, 0, 0, 0]])
     """
     check_labelable(image)
-    if max_size < 0:
-        raise ValueError(f"max_size must be at least 0, got {max_size}")
+    check_number(max_size, "max_size", 0)
     labels = _components(image, connectivity) if image.dtype.kind == "b" else image
     check_labels(labels)
     tools = implementation(labels, "label_tools")

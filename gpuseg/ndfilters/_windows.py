@@ -9,6 +9,7 @@ import numpy as np
 
 from gpuseg._backend import floor, implementation
 from gpuseg._shared.window import Window, check_mode, native, per_axis
+from gpuseg._validate import check_integer, check_number
 from gpuseg.typing import Array, NumpyArray
 
 
@@ -18,6 +19,7 @@ def apply(
     """SciPy's function of that name on all of the image."""
     floor(image)
     check_mode(mode)
+    check_number(cval, "cval")
     dtype = native(image.dtype)
     options |= {"function": function, "dtype": dtype, "mode": mode, "cval": cval}
     window = Window("filters", "ndimage", tuple(reach), dtype, mode, options=options)
@@ -32,7 +34,7 @@ def make_footprint(image: Array, size: Any, footprint: Any) -> NumpyArray:
     if (size is None) == (footprint is None):
         raise ValueError(f"give either size or footprint, got {size!r} and {footprint!r}")
     if footprint is None:
-        sizes = tuple(int(one) for one in per_axis(size, image.ndim, "size"))
+        sizes = per_axis(size, image.ndim, "size", check_integer)
         if any(one < 1 for one in sizes):
             raise ValueError(f"size must be positive, got {size}")
         return np.ones(sizes, bool)
@@ -46,7 +48,7 @@ def make_footprint(image: Array, size: Any, footprint: Any) -> NumpyArray:
 
 def check_origins(origin: Any, shape: Sequence[int]) -> tuple[int, ...]:
     """One shift along each axis, by which the middle stays within the window."""
-    origins = tuple(int(one) for one in per_axis(origin, len(shape), "origin"))
+    origins = per_axis(origin, len(shape), "origin", check_integer)
     # SciPy's own limits: the middle moves within the window.
     if any(not 0 <= size // 2 + one < size for one, size in zip(origins, shape, strict=True)):
         raise ValueError(f"origin must stay within the window {tuple(shape)}, got {origin}")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpuseg._backend import floor
-from gpuseg._shared.window import per_axis
+from gpuseg._shared.window import check_truncate, per_axis
+from gpuseg._validate import check_integer
 from gpuseg.ndfilters._windows import apply, check_origins, make_footprint, reach
 from gpuseg.typing import Array
 
@@ -117,7 +118,9 @@ def gaussian_filter(
     """
     sigmas = _sigmas(image, sigma)
     around = _radii(sigmas, truncate)
-    orders = per_axis(order, image.ndim, "order")
+    orders = per_axis(order, image.ndim, "order", check_integer)
+    if any(one < 0 for one in orders):
+        raise ValueError(f"order must be at least 0, got {order}")
     return _apply(
         "gaussian_filter", image, around, mode, cval, sigma=sigmas, order=orders, truncate=truncate
     )
@@ -265,6 +268,7 @@ def _weighted(
     function: str, image: Array, weights: Array, mode: str, cval: float, origin: Any
 ) -> Array:
     floor(image)
+    floor(weights)
     if weights.ndim != image.ndim or 0 in weights.shape:
         raise ValueError(
             f"weights must have the image's {image.ndim} axes and a value, got shape "
@@ -297,17 +301,19 @@ def _apply(
 def _sigmas(image: Array, sigma: Any) -> tuple[float, ...]:
     floor(image)
     sigmas = tuple(float(one) for one in per_axis(sigma, image.ndim, "sigma"))
-    if any(not one >= 0 for one in sigmas):
-        raise ValueError(f"sigma must not be negative, got {sigma}")
+    if any(not 0 <= one < math.inf for one in sigmas):
+        raise ValueError(f"sigma must be finite and not negative, got {sigma}")
     return sigmas
 
 
 def _radii(sigmas: Sequence[float], truncate: float) -> tuple[int, ...]:
+    check_truncate(truncate)
     return tuple(math.floor(truncate * sigma + 0.5) for sigma in sigmas)
 
 
 def _axis(image: Array, axis: int) -> int:
     floor(image)
+    axis = check_integer(axis, "axis")
     if not -image.ndim <= axis < image.ndim:
         raise ValueError(f"axis must be one of {image.ndim}, got {axis}")
     return axis

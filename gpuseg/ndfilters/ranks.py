@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from gpuseg import filters
 from gpuseg._backend import implementation
 from gpuseg._shared.window import Window, check_mode, check_real, float_dtype, native
-from gpuseg._validate import check_grey
+from gpuseg._validate import check_grey, check_integer, check_number
 from gpuseg.ndfilters._windows import apply, check_origins, make_footprint, reach
 from gpuseg.typing import Array
 
@@ -72,6 +71,7 @@ def generic_filter(
     shape = make_footprint(image, size, footprint)
     origins = check_origins(origin, shape.shape)
     check_mode(mode)
+    check_number(cval, "cval")
     options = {
         "called": function,
         "footprint": shape,
@@ -189,7 +189,7 @@ def rank_filter(
     array([5, 5, 8, 8, 8])
     """
     pixels = np.count_nonzero(make_footprint(image, size, footprint))
-    if not -pixels <= operator.index(rank) < pixels:
+    if not -pixels <= check_integer(rank, "rank") < pixels:
         raise ValueError(f"rank must be from {-pixels} to {pixels - 1}, got {rank}")
     return _ordered("rank_filter", image, size, footprint, mode, cval, origin, rank=int(rank))
 
@@ -217,7 +217,7 @@ def percentile_filter(
     >>> percentile_filter(np.array([1, 5, 2, 8, 8]), 50, size=3)
     array([1, 2, 5, 8, 8])
     """
-    if not -100 <= percentile <= 100:
+    if not -100 <= check_number(percentile, "percentile") <= 100:
         raise ValueError(f"percentile must be from -100 to 100, got {percentile}")
     return _ordered(
         "percentile_filter", image, size, footprint, mode, cval, origin, percentile=percentile

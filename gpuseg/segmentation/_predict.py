@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 
 from gpuseg._backend import floor
 from gpuseg._shared.prediction import Grid
+from gpuseg._validate import check_integer
 from gpuseg.segmentation._onnx import OnnxModel
 from gpuseg.typing import Array
 
@@ -118,7 +119,7 @@ def _moved(array: Array, source: int, destination: int) -> Array:
 def _channel_axis(image: Array, channel_axis: int | None) -> int | None:
     if channel_axis is None:
         return None
-    if not -image.ndim <= channel_axis < image.ndim:
+    if not -image.ndim <= check_integer(channel_axis, "channel_axis") < image.ndim:
         raise ValueError(
             f"channel_axis must be an axis of the image's {image.ndim}, got {channel_axis}"
         )
@@ -134,7 +135,7 @@ def _make_grid(
     window: str,
 ) -> Grid:
     shape = tuple(size for at, size in enumerate(image.shape) if at != axis)
-    sizes = _each("tile", tile, len(shape) if isinstance(tile, int | np.integer) else len(tile), 1)
+    sizes = _each("tile", tile, len(tile) if _several(tile) else len(shape), 1)
     if not 1 <= len(sizes) <= len(shape):
         raise ValueError(
             f"tile must have 1 to {len(shape)} sizes for an image of shape {image.shape}"
@@ -152,8 +153,12 @@ def _make_grid(
     return Grid(shape, (1,) * lead + sizes, none + shared, none + margin, window, lead)
 
 
+def _several(value: Any) -> TypeGuard[Sequence[int]]:
+    return isinstance(value, list | tuple) or np.ndim(value) == 1
+
+
 def _each(name: str, value: int | Sequence[int], number: int, least: int) -> tuple[int, ...]:
-    values = (value,) * number if isinstance(value, int | np.integer) else tuple(value)
+    values: Any = value if _several(value) else (value,) * number
     whole = all(isinstance(v, int | np.integer) and v >= least for v in values)
     if len(values) != number or not whole or isinstance(value, bool):
         raise ValueError(

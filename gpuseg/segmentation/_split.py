@@ -8,6 +8,7 @@ import numpy as np
 
 from gpuseg import measure
 from gpuseg._backend import floor, implementation
+from gpuseg._validate import check_number
 from gpuseg.filters import gaussian
 from gpuseg.morphology import distance_transform_edt
 from gpuseg.segmentation._watershed import watershed
@@ -70,7 +71,7 @@ def split_touching(
         raise ValueError(f"mask must have 1 to 3 axes, got shape {mask.shape}")
     if not isinstance(min_distance, numbers.Integral) or min_distance < 1:
         raise ValueError(f"min_distance must be an integer of at least 1, got {min_distance!r}")
-    if not 0 <= sigma < float("inf"):
+    if not 0 <= check_number(sigma, "sigma") < float("inf"):
         raise ValueError(f"sigma must be at least 0 and finite, got {sigma}")
     parts, _ = measure.label(mask, connectivity=connectivity)
     peaks = implementation(mask, "peaks")
@@ -78,5 +79,5 @@ def split_touching(
     # Without any background there is no distance: all pixels are alike.
     distance = np.where(np.isfinite(distance), distance, 1.0)
     landscape = gaussian(distance, sigma=sigma) if sigma else distance
-    markers = peaks.markers(landscape, parts, int(min_distance))
+    markers = peaks.markers(landscape, parts, min(int(min_distance), max(1, *mask.shape)))
     return watershed(-landscape, markers, mask=mask, connectivity=connectivity)

@@ -11,6 +11,7 @@ from gpuseg import measure
 from gpuseg._backend import floor, implementation
 from gpuseg._shared.edt import check_spacing, metric
 from gpuseg._shared.region_request import check_labels
+from gpuseg._validate import check_integer, check_number
 from gpuseg.typing import Array, NumpyArray
 
 __all__ = ["clear_border", "expand_labels", "find_boundaries", "map_array", "relabel_sequential"]
@@ -56,15 +57,21 @@ def clear_border(
            [0, 0, 0, 0]])
     """
     floor(labels)
+    check_integer(bgval, "bgval")
+    check_integer(buffer_size, "buffer_size")
     if mask is None and not 0 <= buffer_size < min(labels.shape, default=1):
         raise ValueError(
             f"buffer_size must be at least 0 and below the sides {labels.shape}, got {buffer_size}"
         )
-    if mask is not None and mask.dtype.kind != "b":
+    if mask is not None and floor(mask) and mask.dtype.kind != "b":
         raise TypeError(f"mask must be of bool, got {mask.dtype}")
     if mask is not None and mask.shape != labels.shape:
         raise ValueError(f"mask must have the labels' shape {labels.shape}, got {mask.shape}")
     parts, _ = measure.label(labels)
+    if labels.dtype.kind != "b":
+        limits = np.iinfo(labels.dtype)
+        if not limits.min <= bgval <= limits.max:
+            raise ValueError(f"bgval must fit into {labels.dtype}, got {bgval}")
     tools = implementation(parts, "label_tools")
     ids = tools.touching(parts, buffer_size + 1, mask)
     return np.where(tools.member(parts, ids), labels.dtype.type(bgval), labels)
@@ -105,10 +112,9 @@ def relabel_sequential(labels: Array, offset: int = 1) -> tuple[Array, Any, Any]
     >>> int(inverse[3])
     99
     """
-    if offset < 1:
-        raise ValueError(f"offset must be at least 1, got {offset}")
+    offset = check_integer(offset, "offset", 1)
     check_labels(labels)
-    return implementation(labels, "label_tools").relabel(labels, int(offset))
+    return implementation(labels, "label_tools").relabel(labels, offset)
 
 
 def expand_labels(
@@ -149,8 +155,7 @@ def expand_labels(
     check_labels(label_image)
     if not 1 <= label_image.ndim <= 3:
         raise ValueError(f"labels must have 1 to 3 axes, got {label_image.ndim}")
-    if not distance >= 0:
-        raise ValueError(f"distance must be at least 0, got {distance}")
+    check_number(distance, "distance", 0)
     measured = metric(label_image.shape, check_spacing(spacing, label_image.ndim), distance)
     return implementation(label_image, "edt").expand(label_image, measured)
 
@@ -197,7 +202,8 @@ def find_boundaries(
     check_labels(label_img)
     if mode not in _MODES:
         raise ValueError(f"mode must be one of {', '.join(_MODES)}, got {mode!r}")
-    if not 1 <= connectivity <= label_img.ndim:
+    check_integer(background, "background")
+    if not 1 <= check_integer(connectivity, "connectivity") <= label_img.ndim:
         raise ValueError(f"connectivity must be between 1 and {label_img.ndim}, got {connectivity}")
     tools = implementation(label_img, "label_tools")
     return tools.boundaries(label_img, connectivity, mode, background)
@@ -245,6 +251,11 @@ def map_array(
             "input_vals and output_vals must be 1-D and of one length, got shapes "
             f"{keys.shape} and {values.shape}"
         )
+    kind = keys.dtype.kind
+    if kind not in "biuf" or (kind == "f" and not _whole(keys)):
+        raise ValueError(f"input_vals must be integers, got {input_vals!r}")
+    if values.dtype.kind not in "biufc":
+        raise TypeError(f"output_vals must be numbers, got {values.dtype}")
     # Of a label listed twice, the last value counts.
     keys, last = np.unique(keys.astype(np.int64)[::-1], return_index=True)
     mapped = implementation(input_arr, "label_tools").map_values(
@@ -254,7 +265,12 @@ def map_array(
         return mapped
     if floor(input_arr) == "_dask":
         raise TypeError("out is not for Dask arrays, got one")
+    floor(out)
     if out.shape != input_arr.shape:
         raise ValueError(f"out must have the input's shape {input_arr.shape}, got {out.shape}")
     out[...] = mapped
     return out
+
+
+def _whole(values: NumpyArray) -> bool:
+    return bool(np.isfinite(values).all()) and bool((values == np.floor(values)).all())
