@@ -97,6 +97,17 @@ def test_global_thresholds(method, dtype, device):
     np.testing.assert_array_equal(function(cut).compute(), function(image))
 
 
+@pytest.mark.parametrize("method", ["otsu", "multiotsu"])
+def test_thresholds_of_frames(method, device):
+    find = getattr(filters, f"threshold_{method}")
+    stack = image_of(shape=(3, 20, 31))
+    expected = find(stack, axes=(1, 2))
+    for wrapped in (device(stack), da.from_array(device(stack), chunks=(1, 15, 31), asarray=False)):
+        found = find(wrapped, axes=(1, 2))
+        np.testing.assert_array_equal(to_numpy(found), expected, strict=True)
+        assert to_numpy(wrapped > found).shape == expected.shape[:-3] + stack.shape
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_colours(dtype, device):
     image = image_of(dtype, (13, 14, 3))
