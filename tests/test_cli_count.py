@@ -175,6 +175,26 @@ def test_labels_and_overlays_for_many_slides(slides, suffix: str, capsys):
     assert "1 counted, 1 already counted" in capsys.readouterr().err
 
 
+def test_what_an_interrupted_overlay_leaves_is_gone_on_with_or_removed(slides, capsys, monkeypatch):
+    import gpuseg.cli.batch as module
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    Path("pictures").mkdir()
+    partial = Path("pictures", "s2.png.labels.zarr.partial")
+    partial.mkdir()
+    words = ["s2.tif", "--overlay", "pictures/", "--no-progress"]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "state_of", interrupted)
+        assert main(["count", *words]) == 130
+    assert capsys.readouterr().err == (
+        "gpuseg count: stopped. 1 slide: 0 counted. Run the same command again to go on.\n"
+    )
+    assert main(["count", *words, "--labels", "s2.zarr", "--quiet"]) == 0
+    assert [p.name for p in Path("pictures").iterdir()] == ["s2.png"]
+
+
 def test_overlay_shows_where_the_positive_pixels_are(tmp_path: Path):
     image = np.full((512, 1024, 3), 240, np.uint8)
     image[:, 512:] = (90, 50, 20)

@@ -170,14 +170,19 @@ def _label_file(task: Task) -> Iterator[Path | None]:
     That one lies beside the overlay, so that it fits where the overlay does. It stays when the
     work is interrupted, to be gone on with.
     """
-    if task.labels is not None or task.overlay is None:
+    if task.overlay is None:
         yield task.labels
         return
     labels = task.overlay.with_name(f"{task.overlay.name}.labels.zarr")
+    partial = labels.with_name(f"{labels.name}.partial")
+    if task.labels is not None:
+        yield task.labels
+        shutil.rmtree(partial, ignore_errors=True)  # of a run that wanted the overlay alone
+        return
     try:
         yield labels
     except Exception:
-        shutil.rmtree(labels.with_name(f"{labels.name}.partial"), ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
         raise
     finally:
         shutil.rmtree(labels, ignore_errors=True)
