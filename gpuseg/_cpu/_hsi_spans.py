@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gpuseg._cpu._hsi_codes import add_codes, block_codes, in_range
-from gpuseg._cpu._hsi_kernels import BLOCK, apply_mask, scratch, split, stain, write
+from gpuseg._cpu._hsi_kernels import BLOCK, scratch, split, stain, write
 from gpuseg._cpu._jit import jit
 from gpuseg._cpu._pointer import row_at
 from gpuseg._shared.hsi import WORDS
@@ -20,16 +20,16 @@ from gpuseg._shared.hsi import WORDS
 
 @jit
 def spans_state(spans: Any, n_regions: int, height: int, width: int) -> int:
-    """0 if spans (region, row, start, stop) are sorted by row, 1 if not, 2 if one lies outside."""
-    state, before = 0, 0
+    """0 if spans are sorted by row and start, 1 if not, 2 if one lies outside."""
+    state, before, last = 0, 0, 0
     for k in range(len(spans)):
         region, row, start, stop = spans[k, 0], spans[k, 1], spans[k, 2], spans[k, 3]
         if not (0 <= region < n_regions and 0 <= row < height):
             return 2
         if not (0 <= start <= width and 0 <= stop <= width):
             return 2
-        state = 1 if row < before else state
-        before = row
+        state = 1 if row < before or (row == before and start < last) else state
+        before, last = row, start
     return state
 
 
@@ -37,7 +37,7 @@ def spans_state(spans: Any, n_regions: int, height: int, width: int) -> int:
 def pieces_of(spans: Any, height: int, width: int) -> Any:
     """Pieces of rows: row, left, right, place in a block (0: the first there), first and last span.
 
-    Spans are sorted by row; without any the pieces are those of whole rows.
+    Spans are sorted by row and start; without any the pieces are those of whole rows.
     """
     found = np.empty((height * (width // BLOCK + 1), 6), np.int64)
     count, filled, last = 0, 0, 0
@@ -59,42 +59,53 @@ def pieces_of(spans: Any, height: int, width: int) -> Any:
 
 
 @jit
-def region_scratch(n_regions: int) -> Any:
-    """A block's mask and words; where regions' open ranges begin and end, and which are open."""
-    return (
-        np.empty(BLOCK, np.uint8),
-        np.zeros(WORDS, np.int64),
-        np.zeros(n_regions, np.int64),
-        np.full(n_regions, -1),
-        np.empty(n_regions, np.int64),
-    )
+def region_scratch(n_regions: int, n_spans: int) -> Any:
+    """A block's words, and what `_ranges` works with."""
+    block, latest = np.zeros(WORDS, np.int64), np.full(n_regions, -1)
+    return block, latest, np.empty((n_spans, 3), np.int64)
 
 
 @jit
-def _mark(pieces: Any, begin: int, end: int, spans: Any, n: int, inside: Any) -> None:
-    """Mark the pixels of a block that are in any region."""
-    for i in range(n):
-        inside[i] = 0
+def _clear_gaps(pieces: Any, begin: int, end: int, spans: Any, codes: Any) -> int:
+    """Clear codes of a block's pixels that are in no region; their number."""
+    total = 0
     for p in range(begin, end):
         left, right = pieces[p, 1], pieces[p, 2]
-        for k in range(pieces[p, 4], pieces[p, 5]):
-            start, stop = max(spans[k, 2], left), min(spans[k, 3], right)
-            for i in range(pieces[p, 3] + start - left, pieces[p, 3] + stop - left):
-                inside[np.uint64(i)] = 1
+        to_place, seen = pieces[p, 3] - left, left
+        for k in range(pieces[p, 4], pieces[p, 5] + 1):
+            # Behind the last span there may be a gap up to the piece's end.
+            start = min(spans[k, 2], right) if k < pieces[p, 5] else right
+            for i in range(to_place + seen, to_place + start):
+                codes[np.uint64(i)] = 0
+            total += max(0, start - seen)
+            if k < pieces[p, 5]:
+                seen = max(seen, min(spans[k, 3], right))
+    return total
 
 
 @jit
-def _add_range(
-    begin: int, end: int, n: int, r: Any, g: Any, b: Any, codes: Any, fixed: Any, block: Any,
-    words: Any,
-) -> None:  # fmt: skip
-    """Add a range of a block of n pixels, whose own words are known, to a region's words."""
-    if end - begin < n:
-        add_codes(codes, r, g, b, fixed, begin, end - begin, words)
-        words[4] += end - begin
-    else:
-        for k in range(WORDS):
-            words[k] += block[k]
+def _ranges(pieces: Any, begin: int, end: int, spans: Any, ranges: Any, latest: Any) -> int:
+    """Write each region's ranges (region, begin, end) of a block; their number.
+
+    `latest` has the number of a region's last range, or -1, as it is afterwards.
+    """
+    count = 0
+    for p in range(begin, end):
+        left, right = pieces[p, 1], pieces[p, 2]
+        to_place = pieces[p, 3] - left
+        for k in range(pieces[p, 4], pieces[p, 5]):
+            region, start, stop = spans[k, 0], max(spans[k, 2], left), min(spans[k, 3], right)
+            if start >= stop:
+                continue
+            one = latest[region]
+            if one < 0 or ranges[one, 2] != to_place + start:
+                one, latest[region] = count, count
+                ranges[one, 0], ranges[one, 1] = region, to_place + start
+                count += 1
+            ranges[one, 2] = to_place + stop
+    for k in range(count):
+        latest[ranges[k, 0]] = -1
+    return count
 
 
 @jit
@@ -107,43 +118,26 @@ def add_block(
     The block has the pieces from `begin` to `end`; codes outside all regions become 0. `known`
     says that `work`, of `region_scratch`, has the words of all its pixels.
     """
-    inside, block, begins, ends, opened = work
-    covered = n
+    block, latest, ranges = work
+    block[4] = n
     if len(spans):
-        _mark(pieces, begin, end, spans, n, inside)
-        covered = apply_mask(codes, inside, n)
-    if covered < n or not known:
-        block[:] = 0
+        block[4] -= _clear_gaps(pieces, begin, end, spans, codes)
+    if block[4] < n or not known:
+        block[:4], block[5:] = 0, 0
         add_codes(codes, r, g, b, fixed, 0, n, block)
-    block[4] = covered
-    _add_range(0, n, n, r, g, b, codes, fixed, block, words[-1])
-    count = 0
-    for p in range(begin, end):
-        place, left, right = pieces[p, 3], pieces[p, 1], pieces[p, 2]
-        for k in range(pieces[p, 4], pieces[p, 5]):
-            region, start, stop = spans[k, 0], max(spans[k, 2], left), min(spans[k, 3], right)
-            if start >= stop:
-                continue
-            start, stop = place + start - left, place + stop - left
-            if ends[region] < 0:
-                opened[count] = region
-                count += 1
-            if ends[region] != start:
-                if ends[region] > 0:
-                    _add_range(
-                        begins[region], ends[region], n, r, g, b, codes, fixed, block, words[region]
-                    )
-                begins[region] = start
-            ends[region] = stop
-    for k in range(count):
-        region = opened[k]
-        _add_range(begins[region], ends[region], n, r, g, b, codes, fixed, block, words[region])
-        ends[region] = -1
+    words[-1] += block
+    for k in range(_ranges(pieces, begin, end, spans, ranges, latest)):
+        mine, size = words[ranges[k, 0]], ranges[k, 2] - ranges[k, 1]
+        if size == n:
+            mine += block
+        else:
+            mine[4] += size
+            add_codes(codes, r, g, b, fixed, ranges[k, 1], size, mine)
 
 
 @jit
 def tally_spans(job: Any, spans: Any, lattice: Any, floats: Any, words: Any, sample: Any) -> bool:
-    """Add spans (region, row, start, stop), sorted by row, to the regions' rows of `words`.
+    """Add spans (region, row, start, stop), sorted by row and start, to the regions' `words`.
 
     Its last row gets the pixels of any region. `job` holds address and row stride of the image,
     rows, width, channels, and address (0 for none) and row stride of the labels, which are written
@@ -152,7 +146,7 @@ def tally_spans(job: Any, spans: Any, lattice: Any, floats: Any, words: Any, sam
     address, stride, channels = job[0], job[1], job[4]
     form, f, form2, f2, two = lattice[0], floats[0], lattice[-1], floats[-1], len(lattice) == 2
     r, g, b, codes, second, fixed, spare = scratch(sample)
-    work = region_scratch(len(words) - 1)
+    work = region_scratch(len(words) - 1, len(spans))
     pieces = pieces_of(spans, job[2], job[3])
     begin = 0
     for p in range(len(pieces)):
@@ -164,8 +158,8 @@ def tally_spans(job: Any, spans: Any, lattice: Any, floats: Any, words: Any, sam
             continue
         if not in_range(r, g, b, n, f[11]):
             return False
-        work[1][:] = 0
-        block_codes(r, g, b, n, form, f, codes, fixed, work[1])
+        work[0][:] = 0
+        block_codes(r, g, b, n, form, f, codes, fixed, work[0])
         if two:
             block_codes(r, g, b, n, form2, f2, second, fixed, spare)
             stain(codes, second, n)

@@ -97,7 +97,7 @@ def tally(
     shape = frame[1]
     scan, samples, chroma, sums, rgb = _scratch(shape, tiles[:, 1].max())
     block = hsi.scratch(rgb)
-    work = region_scratch(len(words) - 1)
+    work = region_scratch(len(words) - 1, len(all_spans))
     for number in range(len(tiles)):
         tile = tiles[number]
         spans = all_spans
@@ -135,7 +135,7 @@ def _add(
     # reference counts.
     form, f, two, total = lattice[0], floats[0], len(lattice) == 2, words[-1]
     _, _, _, codes, second, _, spare = block
-    narrow, simple, own = f[11] < 255, not two and len(spans) == 0, work[1]
+    narrow, simple, own = f[11] < 255, not two and len(spans) == 0, work[0]
     pieces = pieces_of(spans, tile[4], tile[5])
     begin, before = 0, -1
     for p in range(len(pieces)):

@@ -14,7 +14,7 @@ from gpuseg._backend import threads
 from gpuseg._cpu import _hsi_kernels as kernels
 from gpuseg._cpu import _hsi_spans as spans_kernels
 from gpuseg._cpu._pointer import is_rows
-from gpuseg._cpu.spans import paint
+from gpuseg._cpu.spans import by_row, paint
 from gpuseg._shared.hsi import WORDS, HuePlanes, Parameters, Rule, Tally
 from gpuseg.typing import NumpyArray
 
@@ -170,7 +170,7 @@ def tally_spans(
     n_regions = len(words) - 1
     state = spans_kernels.spans_state(spans, n_regions, height, width)
     if state == 1:
-        spans = spans[np.argsort(spans[:, 1], kind="stable")]
+        spans = by_row(spans, height)[0]
     elif state == 2:
         raise ValueError(
             f"spans must lie in {n_regions} regions and a block of {height, width}, got (region, "

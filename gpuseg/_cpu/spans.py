@@ -11,9 +11,8 @@ from gpuseg.typing import NumpyArray
 
 
 def by_row(spans: NumpyArray, height: int) -> tuple[NumpyArray, NumpyArray]:
-    """Spans (region, row, start, stop) sorted by row, and where the spans of each row begin."""
-    order = np.argsort(spans[:, 1], kind="stable")
-    sorted_spans = spans[order]
+    """Spans (region, row, start, stop) sorted by row and start; where those of each row begin."""
+    sorted_spans = spans[np.lexsort((spans[:, 2], spans[:, 1]))]
     return sorted_spans, np.searchsorted(sorted_spans[:, 1], np.arange(height + 1))
 
 
