@@ -210,6 +210,27 @@ def test_a_channel_is_the_files_own_and_no_frame(tmp_path, rng, capsys, kind):
         assert (row["frames"], row["objects"], row["shape"]) == ("3", str(expected), "96 x 96")
 
 
+@pytest.mark.parametrize(
+    ("axes", "shape", "frames"), [("tczyx", (1, 1, 1), "1"), ("tczyx", (3, 1, 1), "3")]
+)
+def test_axes_of_one_entry_are_none(tmp_path, rng, axes, shape, frames):
+    zarr = pytest.importorskip("zarr")
+    (tmp_path / "images").mkdir()
+    group = zarr.open_group(tmp_path / "images" / "a.zarr", mode="w")
+    image = np.broadcast_to(image_of(rng, 4), (*shape, 96, 96))
+    group.create_array("0", data=np.ascontiguousarray(image))
+    kinds = {"t": "time", "c": "channel"}
+    about = [{"name": name, "type": kinds.get(name, "space")} for name in axes]
+    scale = [{"type": "scale", "scale": [1.0] * len(axes)}]
+    dataset = {"path": "0", "coordinateTransformations": scale}
+    multiscales = [{"axes": about, "datasets": [dataset]}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": multiscales}
+    words = ["--recipe", "nuclei", "--out", str(tmp_path / "run")]
+    assert main(["segment", str(tmp_path / "images" / "a.zarr"), *words]) == 0
+    (row,) = rows(tmp_path / "run" / "summary.csv")
+    assert (row["frames"], row["objects"]) == (frames, str(4 * int(frames)))
+
+
 def test_columns_of_a_grey_image_are_no_channels(folder, capsys):
     tifffile.imwrite(folder / "images" / "stack.tif", np.ones((5, 40, 50), np.uint8))
     assert run(folder, "--channel", "3") == 1

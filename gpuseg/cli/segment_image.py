@@ -115,45 +115,49 @@ def read(work: Work, recipe: Recipe) -> Sequence[NumpyArray]:
     from gpuseg.io import imread
 
     array = imread(work.path, level=work.level)
-    array = _one_channel(work, recipe, array)
-    one = array.shape[1:]
-    if array.ndim == recipe.ndim + (recipe.image == "rgb"):
-        one, array = array.shape, array[None]
-    recipe.check(one, work.spacing)
+    array = _frames(work, recipe, array)
+    recipe.check(array.shape[1:], work.spacing)
     return [np.asarray(frame) for frame in array.compute()]
 
 
-def _one_channel(work: Work, recipe: Recipe, array: Array) -> Array:
-    """The channel that is asked for; channels are no frames, and those of colour no question."""
-    axis = _channel_axis(work.path, array)
-    if work.channel is None:
-        if recipe.image == "grey" and axis is not None and axis < array.ndim - 1:
-            raise ValueError(f"it has {array.shape[axis]} channels: choose one by --channel")
-        return array
-    if axis is None:
-        raise ValueError(f"it has no channels, got --channel {work.channel}")
-    if work.channel >= array.shape[axis]:
-        raise ValueError(f"--channel must be below {array.shape[axis]}, got {work.channel}")
-    return array[(slice(None),) * axis + (work.channel,)]
+def _frames(work: Work, recipe: Recipe, array: Array) -> Array:
+    """Frames of the image: without axes of one entry, and of its channels the one asked for.
 
-
-def _channel_axis(path: str, array: Array) -> int | None:
-    """Which axis are channels, as the file tells it; of an image without axes the last, if colour.
-
-    A file that tells less than that it has several axes has frames.
+    Channels are no frames; those of colour are no question.
     """
+    axes = _axes(work.path, array)
+    at = axes.find("c")
+    count = array.shape[at] if at >= 0 else 0
+    if work.channel is None:
+        if recipe.image == "grey" and count > 1 and not axes.endswith("c"):
+            raise ValueError(f"it has {count} channels: choose one by --channel")
+    elif not count:
+        raise ValueError(f"it has no channels, got --channel {work.channel}")
+    elif work.channel >= count:
+        raise ValueError(f"--channel must be below {count}, got {work.channel}")
+    index: list[int | slice] = [
+        0 if length == 1 and letter not in "yx" else slice(None)
+        for letter, length in zip(axes, array.shape, strict=True)
+    ]
+    if work.channel is not None:
+        index[at] = work.channel
+    frames = array[tuple(index)]
+    kept = [letter for letter, each in zip(axes, index, strict=True) if isinstance(each, slice)]
+    return frames if kept[0] != "y" else frames[None]
+
+
+def _axes(path: str, array: Array) -> str:
+    """A letter for each axis: of frames, channels, y and x; a plain image has them if colour."""
     from gpuseg.io import SlideError
     from gpuseg.io._volume_facts import facts_of
 
-    if array.ndim == 3 and array.shape[0] == 1:
-        return None
     try:
         axes = facts_of(path, {}).axes
     except SlideError:
-        return array.ndim - 1 if array.ndim == 4 and array.shape[-1] in (3, 4) else None
+        colour = array.ndim == 4 and array.shape[-1] in (3, 4)
+        axes = "yxc" if colour else "yx"
     # A file of one frame is an array of one image.
-    lead = array.ndim - len(axes)
-    return lead + axes.index("c") if "c" in axes else None
+    return "f" * (array.ndim - len(axes)) + axes
 
 
 def summary(
