@@ -51,17 +51,19 @@ def _factors(size: int, sigma: float, radius: int) -> NumpyArray:
     gains = _gains(size, sigma, radius)
     half = size // 2
     k = np.arange(half // 2 + 1)
-    step = np.exp(-2j * np.pi * k / size) / 1j
+    cosines, sines = fourier.circle(k, size)
 
-    def parts(k: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
+    def parts(k: NumpyArray) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
         one, other = gains[k], gains[np.where(k, size - k, 0)]
-        return (one + other) / 2, (one - other) / 2 * np.exp(1j * np.pi * k / size)
+        x, y = fourier.circle(k, 2 * size)
+        # The sums in `_multiply` are twice too large, both ways; the transform is half as long.
+        keep, turn = (one + other) / (8 * half), (one - other) / (8 * half)
+        return keep, turn * x, turn * y
 
-    (keep, turn), (far_keep, far_turn) = parts(k), parts(half - k)
-    # The sums in `_multiply` are twice too large, both ways, and so is the half as long transform.
-    columns = [keep, turn.real, turn.imag, far_keep, far_turn.real, -far_turn.imag]
-    scaled = [column / (4 * half) for column in columns]
-    return np.stack([step.real, step.imag, *scaled], axis=1)
+    keep, x, y = parts(k)
+    far_keep, far_x, far_y = parts(half - k)
+    # exp(-2 pi i k / n) / i takes the odd pixels' coefficients to their place.
+    return np.stack([-sines, -cosines, keep, x, y, far_keep, far_x, -far_y], axis=1)
 
 
 @lru_cache(maxsize=64)

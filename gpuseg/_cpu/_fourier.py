@@ -52,6 +52,15 @@ def factors_of(size: int) -> list[int]:
     return found
 
 
+def circle(part: NumpyArray, parts: int) -> tuple[NumpyArray, NumpyArray]:
+    """Cosines and sines of integer parts of a circle.
+
+    Rounded from extended precision: NumPy's of doubles differ between processors in the last bit.
+    """
+    angles = 8 * np.arctan(np.longdouble(1)) * (part % parts) / parts
+    return np.cos(angles).astype(np.float64), np.sin(angles).astype(np.float64)
+
+
 @lru_cache(maxsize=16)
 def plan(size: int) -> Plan:
     """Tables for transforms of a length whose factors are small."""
@@ -62,11 +71,10 @@ def plan(size: int) -> Plan:
     block = size
     for factor in factors:
         inner = block // factor
-        angles = 2 * np.pi / block * np.outer(np.arange(inner), np.arange(1, factor))
-        turns.append(np.stack([np.cos(angles), -np.sin(angles)], axis=-1).ravel())
+        cosines, sines = circle(np.outer(np.arange(inner), np.arange(1, factor)), block)
+        turns.append(np.stack([cosines, -sines], axis=-1).ravel())
         half = np.arange(1, (factor - 1) // 2 + 1)
-        angles = 2 * np.pi / factor * (np.outer(half, half) % factor)
-        roots.append(np.stack([np.cos(angles), np.sin(angles)], axis=-1).ravel())
+        roots.append(np.stack(circle(np.outer(half, half), factor), axis=-1).ravel())
         # The last digit so far counts least in the coefficient's number, most in its place.
         places = (np.arange(factor)[:, None] * inner + places).ravel()
         block = inner

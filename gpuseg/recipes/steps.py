@@ -199,6 +199,8 @@ def split(
 
 
 def _peaks(landscape: Array, depth: float) -> Array:
+    # Peaks by distance, as `split_touching` finds them in chunks too, part nuclei less well: F1 at
+    # an IoU of 0.5 falls from 0.943 to 0.933 at best, on every sixth frame of BBBC039.
     if floor(landscape) != "_cpu":
         raise TypeError("split is for NumPy arrays; convert the image with `array.compute()`")
     from skimage.morphology import h_maxima
