@@ -186,6 +186,12 @@ def test_nuclei_beside_brown_are_found_in_the_counterstain():
     assert blue[labels > 0].mean() > blue[labels == 0].mean() + 20
 
 
+def test_a_file_that_is_no_text_is_no_recipe(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"II*\0\x91")
+    with pytest.raises(RecipeError, match=r"recipe '.*a.tif' is no text in UTF-8: .* byte 0x91"):
+        recipes.load(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("name", recipes.names())
 def test_a_recipe_with_settings_reads_back_as_the_same(name: str):
     source = recipes.load(name).source

@@ -68,4 +68,7 @@ def load(recipe: str | os.PathLike[str]) -> Recipe:
         raise FileNotFoundError(
             f"recipe must be a TOML file or one of {', '.join(names())}, got {text!r}"
         )
-    return parse(path.read_text("utf-8"), path.stem)
+    try:
+        return parse(path.read_text("utf-8"), path.stem)
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"recipe {text!r} is no text in UTF-8: {error}") from None
