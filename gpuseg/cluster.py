@@ -28,6 +28,8 @@ Result = TypeVar("Result")
 _IN_FLIGHT, _IN_FLIGHT_FAR = 2, 3
 # Bytes of a function that travels with each item.
 _SMALL = 1 << 14
+# How long a worker that ends early has for its last task.
+_PATIENCE_S = 1.0
 _ANSWER_WITHIN_S = 10
 _ASK_AGAIN_S = 1
 
@@ -387,9 +389,30 @@ def _running(stack: ExitStack, scheduler: str) -> Distributed:
     return cluster
 
 
+def _end_workers(local: Any) -> None:
+    """End workers that are in the middle of a task, which nobody waits for any more.
+
+    Dask gives a task four seconds, and then tells of it. One that compiles takes longer.
+    """
+    import asyncio
+
+    async def close() -> None:
+        nannies = list(local.workers.values())
+        await asyncio.gather(*(nanny.close(timeout=_PATIENCE_S) for nanny in nannies))
+
+    logging.getLogger("distributed.nanny").setLevel(logging.ERROR)
+    local.sync(close)
+
+
 def _started(stack: ExitStack, local: Any, on_gpu: bool = False) -> Distributed:
     """Client of a cluster that lives in our process group."""
     from distributed import WorkerPlugin
+
+    def after_an_error(kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is not None:
+            _end_workers(local)
+
+    stack.push(after_an_error)
 
     class LeaveInterrupts(WorkerPlugin):  # type: ignore[misc]
         # A terminal's Ctrl-C reaches the workers too, which would die of it with a traceback each

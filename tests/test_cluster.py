@@ -221,7 +221,7 @@ import sys, time
 from gpuseg.cluster import connect
 
 def slow(item):
-    time.sleep(0.05)
+    time.sleep(0.05 if item < 2 else float(sys.argv[2]))
     return item
 
 if __name__ == "__main__":
@@ -234,13 +234,16 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("scheduler", ["", "processes"])
-def test_ctrl_c_ends_it_quietly(tmp_path, scheduler):
+# A worker in the middle of a long task is not waited for.
+@pytest.mark.parametrize(
+    ("scheduler", "seconds"), [("", "0.05"), ("processes", "0.05"), ("processes", "600")]
+)
+def test_ctrl_c_ends_it_quietly(tmp_path, scheduler, seconds):
     script = tmp_path / "script.py"
     script.write_text(INTERRUPTED)
     # A terminal sends the signal to the whole group, workers included.
     process = subprocess.Popen(
-        [sys.executable, str(script), scheduler],
+        [sys.executable, str(script), scheduler, seconds],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
