@@ -149,8 +149,12 @@ def stain_matrix(*vectors: npt.ArrayLike) -> NumpyArray:
            [-0.92,  1.51,  0.3 ]])
     """
     rows = [np.asarray(vector, np.float64) for vector in vectors]
-    if len(rows) not in (2, 3) or any(row.shape != (3,) or not row.any() for row in rows):
-        raise ValueError(f"stains must be two or three, of three densities each, got {vectors}")
+    if len(rows) not in (2, 3) or any(
+        row.shape != (3,) or not row.any() or not np.isfinite(row).all() for row in rows
+    ):
+        raise ValueError(
+            f"stains must be two or three, of three densities each, all finite, got {vectors}"
+        )
     rows = [row / np.linalg.norm(row) for row in rows]
     if len(rows) == 2:
         across = np.cross(rows[0], rows[1])

@@ -131,3 +131,8 @@ def test_real_stains(test_data):
         path = folder / f"expectations/pil-images-rgb/tcga-lung-rgb-{name}-channel.png"
         expected = skimage_io.imread(path)[..., :3]
         assert np.abs(shown - expected).max() <= 1
+
+
+def test_stains_of_nothing_finite():
+    with pytest.raises(ValueError, match="all finite"):
+        color.stain_matrix([np.nan, 1, 2], [1, 2, 3])

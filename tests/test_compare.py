@@ -395,3 +395,21 @@ def test_real_nuclei(test_data):
     expected = sklearn.adjusted_rand_score(true.ravel(), test.ravel())
     assert found.adjusted_rand() == pytest.approx(expected, abs=1e-12)
     assert found.seg == pytest.approx(seg_by_definition(true, test), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: x.rand_index(0), TypeError, "ignore_labels .* got 0"),
+        (lambda x: x.rand_index([1.5]), TypeError, "ignore_labels .* got 1.5"),
+        (lambda x: x.rand_index([-1]), ValueError, "ignore_labels .* got -1"),
+        (lambda x: x.matching("0.5"), TypeError, "threshold .* got '0.5'"),
+        (lambda x: x.splits("a"), TypeError, "iou .* got 'a'"),
+        (lambda x: x.adapted_rand_error(alpha="a"), TypeError, "alpha .* got 'a'"),
+        (lambda x: x.missed_by_size([np.nan]), ValueError, r"increasing sizes, got \[nan\]"),
+    ],
+)
+def test_options_of_other_types(call, error, message):
+    labels = np.array([[1, 1, 0, 2]])
+    with pytest.raises(error, match=message):
+        call(compare_labels(labels, labels))

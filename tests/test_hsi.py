@@ -454,3 +454,17 @@ def test_scaling_an_image_to_16_bits_keeps_its_sums(params):
     small = LATTICE[::5]
     large = small.astype(np.uint16) * 257
     assert ppc.count(large, params) == ppc.count(small, params)
+
+
+@pytest.mark.parametrize("given", [None, {}, 3, (1, 2)])
+def test_parameters_that_are_none(given):
+    image = np.zeros((2, 2, 3), np.uint8)
+    with pytest.raises(TypeError, match="params must be Parameters, got"):
+        ppc.count(image, given)
+    if given is not None:
+        with pytest.raises(TypeError, match="negative must be Parameters, got"):
+            ppc.count(image, ppc.Parameters(), negative=given)
+    with pytest.raises(TypeError, match="mpp must be a real number, got '1'"):
+        ppc.count(image, ppc.Parameters(), mpp="1")
+    with pytest.raises(TypeError, match="must be a ColourHistogram, got"):
+        ppc.sweep(image, {"hue_width": [0.1]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -23,6 +24,22 @@ def test_caller_and_helper_work_at_once():
         found = shared(lambda _: (both.wait(), threading.get_ident())[1], range(2))
     assert len(set(found)) == 2
     assert threading.get_ident() in found
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="for systems that fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_has_helpers_of_its_own():
+    with limit_threads(2):
+        shared(str, range(2))
+        child = os.fork()
+        if child == 0:
+            try:
+                both = threading.Barrier(2, timeout=30)
+                shared(lambda _: both.wait(), range(2))
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("culprit", ["caller", "helper"])

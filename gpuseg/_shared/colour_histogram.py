@@ -16,6 +16,7 @@ import numpy as np
 
 from gpuseg._backend import implementation
 from gpuseg._shared.hsi import Output, Parameters, Tally, make_rule, pixel_area_mm2
+from gpuseg._shared.hsi_parameters import as_parameters
 from gpuseg.typing import NumpyArray
 
 _FORMAT = 1
@@ -197,18 +198,20 @@ def sweep(
     >>> [(row["hue_value"], row["hue_width"], row["RatioTotalToPixels"]) for row in rows]
     [(0.05, 0.15, 1.0), (0.05, 0.3, 1.0), (0.55, 0.15, 0.0), (0.55, 0.3, 0.0)]
     """
+    if not isinstance(histogram, ColourHistogram):
+        raise TypeError(f"histogram must be a ColourHistogram, got {type(histogram)}")
     if isinstance(grid, Mapping):
         if unknown := set(grid) - set(Parameters._fields):
             raise ValueError(
                 f"grid must name fields of Parameters, got {', '.join(map(repr, sorted(unknown)))}"
             )
-        base = Parameters() if params is None else Parameters._make(params)
+        base = Parameters() if params is None else as_parameters(params, "params")
         settings = [
             base._replace(**dict(zip(grid, values, strict=True)))
             for values in itertools.product(*grid.values())
         ]
     else:
-        settings = [Parameters._make(setting) for setting in grid]
+        settings = [as_parameters(setting, "setting") for setting in grid]
     settings = [setting.validate() for setting in settings]
     return [
         {**setting._asdict(), **histogram.count(setting, negative=negative)._asdict()}

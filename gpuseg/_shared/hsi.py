@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from gpuseg._shared.half_planes import direction, separator, split_direction
-from gpuseg._shared.hsi_parameters import Labels, Output, Parameters
+from gpuseg._shared.hsi_parameters import Labels, Output, Parameters, as_parameters
+from gpuseg._validate import check_number
 from gpuseg.typing import NumpyArray
 
 __all__ = [
@@ -130,9 +131,9 @@ def make_rule(
     ValueError, TypeError
         If a parameter or `max_value` is out of range.
     """
-    positive = Parameters._make(params).validate()
+    positive = as_parameters(params, "params")
     if negative is not None:
-        negative = Parameters._make(negative).validate()
+        negative = as_parameters(negative, "negative")
     if not floating and not (1 <= max_value <= 65535 and max_value == int(max_value)):
         raise ValueError(
             f"max_value of an integer image must be an integer from 1 to 65535, got {max_value!r}"
@@ -190,7 +191,7 @@ def pixel_area_mm2(mpp: float | None) -> float | None:
     ValueError
         If `mpp` is not positive and finite.
     """
-    if mpp is not None and not 0 < mpp < math.inf:
+    if mpp is not None and not 0 < check_number(mpp, "mpp") < math.inf:
         raise ValueError(f"mpp must be positive and finite, got {mpp!r}")
     return None if mpp is None else (mpp / 1000) ** 2
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -97,6 +98,19 @@ got 0.35 < 0.65
                     f"got {getattr(self, high)!r} < {getattr(self, low)!r}"
                 )
         return Parameters(*map(float, self))
+
+
+def as_parameters(given: Any, name: str) -> Parameters:
+    """Parameters, also HistomicsTK's or a plain tuple, validated.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are none, or a value is out of range.
+    """
+    if not isinstance(given, Sequence) or len(given) != len(Parameters._fields):
+        raise TypeError(f"{name} must be Parameters, got {given!r}")
+    return Parameters._make(given).validate()
 
 
 _HIGHEST = {"hue_width": math.inf, "intensity_upper_limit": 2.0}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from gpuseg import measure
 from gpuseg._backend import floor
 from gpuseg._shared.atlas_frame import Triple, triple
+from gpuseg._validate import check_number
 from gpuseg.typing import Array, NumpyArray
 
 __all__ = ["find_cells", "measure_cells"]
@@ -162,7 +163,8 @@ def measure_cells(
     floor(labels)
     steps = _check_volume(labels, "labels", spacing)
     first = triple(origin, "origin", positive=False)
-    if not 0 <= min_volume <= max_volume:
+    check_number(max_volume, "max_volume")
+    if not 0 <= check_number(min_volume, "min_volume") <= max_volume:
         raise ValueError(
             f"min_volume must be from 0 to max_volume, got {min_volume} and {max_volume}"
         )

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gpuseg._backend import floor
 from gpuseg._shared.atlas_frame import Affine, make_affine, triple
 from gpuseg._shared.atlas_table import make_table
+from gpuseg._validate import check_number
 from gpuseg.atlas.annotation import Atlas
 from gpuseg.typing import NumpyArray
 
@@ -174,7 +175,7 @@ def _sampled(
     atlas: Atlas, to_voxels: Affine, shape: Sequence[int], spacing: Any, origin: Any
 ) -> NumpyArray:
     """Voxels of the atlas in the sample; at least one."""
-    sizes = tuple(shape)
+    sizes = tuple(np.atleast_1d(shape).tolist())
     if len(sizes) != 3 or not all(isinstance(n, int | np.integer) and n > 0 for n in sizes):
         raise ValueError(f"shape must be three positive integers (z, y, x), got {shape}")
     steps = triple(spacing, "spacing (of the sample, with shape)", positive=True)
@@ -243,10 +244,10 @@ def density_map(
     """
     place = _check_points(points)
     steps = np.array(triple(spacing, "spacing", positive=True))
-    sizes = np.array(tuple(shape))
+    sizes = np.asarray(shape)
     if sizes.shape != (3,) or sizes.dtype.kind not in "iu" or sizes.min() < 1:
         raise ValueError(f"shape must be three positive integers (z, y, x), got {shape}")
-    if not (side > 0 and math.isfinite(side)):
+    if not (check_number(side, "side") > 0 and math.isfinite(side)):
         raise ValueError(f"side must be positive, got {side}")
     extent = sizes * steps
     # The volume begins at the outer face of its first voxel.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpuseg._shared.overlap import Overlap
+from gpuseg._validate import check_number
 from gpuseg.compare._table import Pairs, Side, best
 from gpuseg.typing import NumpyArray
 
@@ -111,6 +112,7 @@ def _belonging(side: Side, other: Side, count: NumpyArray) -> tuple[int, int]:
 
 def shared(index: NumpyArray, iou: NumpyArray, least: float) -> int:
     """Objects with several partners above `least`."""
+    check_number(least, "iou", 0)
     return int((np.bincount(index[iou > least], minlength=1) > 1).sum())
 
 
@@ -119,7 +121,7 @@ def missed_by_size(
 ) -> list[SizeClass]:
     """True objects in classes of size, and those that are not among the matched."""
     bounds = np.asarray(edges, np.float64)
-    if bounds.ndim != 1 or not (np.diff(bounds) > 0).all():
+    if bounds.ndim != 1 or np.isnan(bounds).any() or not (np.diff(bounds) > 0).all():
         raise ValueError(f"edges must be increasing sizes, got {edges!r}")
     missed = np.ones(sizes.size, bool)
     missed[matched] = False

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpuseg._shared.overlap import Overlap
+from gpuseg._validate import check_integer, check_number
 from gpuseg.compare._table import Side, square_sum, totals
 from gpuseg.typing import NumpyArray
 
@@ -49,8 +50,12 @@ class Segments(NamedTuple):
 
 def segments(table: Overlap, true: Side, test: Side, ignored: Sequence[int]) -> Segments:
     """All pixels but those whose true label is to be ignored."""
+    if not isinstance(ignored, Sequence | np.ndarray):
+        raise TypeError(f"ignore_labels must be a sequence of integers, got {ignored!r}")
     if not len(ignored):
         return Segments(table.pixels, true.sizes, test.sizes, true.row, test.row)
+    for label in ignored:
+        check_integer(label, "ignore_labels", 0)
     kept = ~np.isin(table.true, np.asarray(ignored, np.uint64))
     count, i, j = table.pixels[kept], true.row[kept], test.row[kept]
     sizes = totals(i, count, true.sizes.size), totals(j, count, test.sizes.size)
@@ -85,7 +90,7 @@ def adjusted_rand(found: Segments) -> float:
 
 def adapted_rand(found: Segments, alpha: float) -> AdaptedRand:
     """Pairs of pixels together in both, of those together in either."""
-    if not 0 <= alpha <= 1:
+    if not 0 <= check_number(alpha, "alpha") <= 1:
         raise ValueError(f"alpha must be between 0 and 1, got {alpha}")
     n, both, true, test = found.squares()
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gpuseg._validate import check_number
 from gpuseg.compare._table import Pairs
 from gpuseg.typing import NumpyArray
 
@@ -61,7 +62,7 @@ def match(pairs: Pairs, n_true: int, n_test: int, threshold: float) -> NumpyArra
     ValueError
         If the threshold is not above 0 and at most 1.
     """
-    if not 0 < threshold <= 1:
+    if not 0 < check_number(threshold, "threshold") <= 1:
         raise ValueError(f"threshold must be above 0 and at most 1, got {threshold}")
     found = np.flatnonzero(pairs.iou >= threshold)
     if threshold > 0.5:

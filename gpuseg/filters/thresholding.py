@@ -92,6 +92,10 @@ def threshold_yen(
     TypeError, ValueError
         As `threshold_otsu`.
 
+    Notes
+    -----
+    Of an image of one value that value; scikit-image divides by 0 where it is floating.
+
     Examples
     --------
     >>> import numpy as np
