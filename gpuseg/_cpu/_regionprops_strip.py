@@ -21,9 +21,9 @@ from gpuseg._shared.region_rows import (
 )
 from gpuseg.typing import NumpyArray
 
-# A band's runs and pixels stay in the second-level cache. Wider rows are cut into tiles, so that
+# A band's pixels stay in the second-level cache. Wider rows are cut into tiles, so that
 # products of three coordinates within a run fit int64.
-_BAND_PIXELS = 1 << 17
+_BAND_PIXELS = 1 << 18
 _TILE_COLUMNS = 1 << 15
 # Columns for which a strip asks at once, 64 MB; for more it grows.
 _ROOM = 1 << 23
