@@ -88,6 +88,8 @@ def peak_local_max(
     border = _border(exclude_border, int(min_distance), image.shape)
     if labels is not None:
         check_labels(labels)
+        if floor(labels) == "_dask" and floor(image) != "_dask":
+            raise TypeError("labels must be no Dask array unless the image is; `labels.compute()`")
         if tuple(labels.shape) != tuple(image.shape):
             raise ValueError(
                 f"labels must have the image's shape {image.shape}, got {labels.shape}"

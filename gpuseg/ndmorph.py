@@ -157,6 +157,8 @@ def _steps(
     ]
     if mask is None or mask is True:
         return _apply(image, steps)
+    if not isinstance(mask, bool):
+        floor(mask)
     if isinstance(mask, bool) or tuple(mask.shape) != tuple(image.shape):
         shown = mask if isinstance(mask, bool) else tuple(mask.shape)
         raise ValueError(f"mask must have the image's shape {tuple(image.shape)}, got {shown}")

@@ -323,3 +323,9 @@ def test_what_cannot_be_measured(image, error, message):
             getattr(ndmeasure, name)(image)
     with pytest.raises(error, match=message):
         ndmeasure.histogram(image, 0, 1, 2)
+
+
+def test_histograms_of_no_labels(container):
+    labels, image = regions()
+    found = ndmeasure.histogram(container(image), 0, 5, 2, container(labels), [])
+    assert to_numpy(found).shape == (0, 2)

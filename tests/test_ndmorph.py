@@ -92,3 +92,8 @@ def test_signatures_are_those_of_dask_image():
 def test_bad_arguments(options, error, message):
     with pytest.raises(error, match=message):
         ndmorph.binary_erosion(np.ones((5, 6), bool), **options)
+
+
+def test_masks_that_are_no_arrays():
+    with pytest.raises(TypeError, match=r"builtins\.list"):
+        ndmorph.binary_erosion(np.ones((3, 3), bool), mask=[1])

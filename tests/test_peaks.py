@@ -184,3 +184,8 @@ def test_farther_than_the_image(distance, rng):
         assert np.asarray(peak_local_max(chunked, distance)).shape == (0, 2)
     with pytest.raises(TypeError, match="threshold_abs must be a real number, got '1'"):
         peak_local_max(image, threshold_abs="1")
+
+
+def test_an_image_at_hand_of_labels_in_chunks():
+    with pytest.raises(TypeError, match="no Dask array unless the image is"):
+        peak_local_max(np.ones((4, 4)), labels=da.ones((4, 4), dtype=int))

@@ -378,3 +378,19 @@ def test_real_volume(test_data):
         labels, raw, properties=known(3), spacing=(0.5, 0.72, 0.72)
     )
     assert_close(table, expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "message"),
+    [
+        (
+            None,
+            {"ids": np.array([2**63 + 5], np.uint64)},
+            "got 9223372036854775813",
+        ),
+        (np.zeros((3, 3, 0)), {"properties": ["intensity_mean"]}, "must have channels"),
+    ],
+)
+def test_ids_and_images_of_nothing(image, options, message):
+    with pytest.raises(ValueError, match=message):
+        regionprops_table(np.ones((3, 3), int), image, **options)

@@ -301,3 +301,10 @@ def test_an_iteration_that_would_not_end(container, tolerance):
 def test_options_of_other_types(call, error, message):
     with pytest.raises(error, match=message):
         call(np.ones((4, 5)))
+
+
+def test_an_image_at_hand_of_thresholds_in_chunks():
+    with pytest.raises(TypeError, match="low must be no Dask array unless the image is"):
+        filters.apply_hysteresis_threshold(np.ones((4, 4)), da.ones((4, 4)), 2)
+    found = filters.apply_hysteresis_threshold(np.eye(3) * 4, np.float64(1), np.array(2))
+    np.testing.assert_array_equal(found, np.eye(3) > 0)

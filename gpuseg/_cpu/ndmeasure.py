@@ -76,6 +76,8 @@ def histogram(
     labels = _signed(labels)
     known, inverse = np.unique(ids, return_inverse=True)
     bins = edges.size - 1
+    if known.size == 0:
+        return np.zeros((0, bins), np.int64)
     row = np.minimum(np.searchsorted(known, labels), known.size - 1)
     column = np.searchsorted(edges, image, "right") - 1
     column[image == edges[-1]] = bins - 1

@@ -92,6 +92,8 @@ def check_image(labels: Array, image: Array, *, channels: bool) -> None:
             f"image must be of booleans, integers or floats of at most 64 bits, got {image.dtype}; "
             "convert it with `image.astype(numpy.float64)`"
         )
+    if image.ndim > labels.ndim and image.shape[-1] == 0:
+        raise ValueError(f"image must have channels, got shape {tuple(image.shape)}")
     fits = tuple(image.shape[: labels.ndim]) == tuple(labels.shape)
     if not fits or image.ndim > labels.ndim + channels:
         raise ValueError(
@@ -112,6 +114,8 @@ def check_ids(ids: Any) -> NumpyArray | None:
         raise TypeError(f"ids must be a sequence of integers, got {ids!r}")
     if found.min() < 1:
         raise ValueError(f"ids must be labels of at least 1, got {int(found.min())}")
+    if found.max() >= 2**63:
+        raise ValueError(f"ids must be below 2**63, got {int(found.max())}")
     return found.astype(np.int64)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpuseg._backend import implementation
+from gpuseg._backend import floor, implementation
 from gpuseg._shared.neighbours import resolve
 from gpuseg._shared.window import Window, check_mode, float_dtype, per_axis
 from gpuseg._shared.window import gaussian as gaussian_window
@@ -359,8 +359,10 @@ def apply_hysteresis_threshold(image: Array, low: Any, high: Any) -> Array:
     """
     check_grey(image)
     for name, value in (("low", low), ("high", high)):
-        if not hasattr(value, "ndim"):
+        if not hasattr(value, "ndim") or isinstance(value, np.generic):
             check_number(value, name)
+        elif floor(value) == "_dask" and floor(image) != "_dask":
+            raise TypeError(f"{name} must be no Dask array unless the image is; `{name}.compute()`")
     weak = image > np.minimum(low, high)
     check_labelable(weak)
     return implementation(image, "thresholds").hysteresis(weak, image > high)

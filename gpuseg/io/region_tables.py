@@ -24,6 +24,7 @@ from gpuseg._backend import floor, implementation, threads
 from gpuseg._shared.region_columns import make_columns
 from gpuseg._shared.region_rows import Field, Rows
 from gpuseg._shared.region_table import Request
+from gpuseg._validate import check_integer
 from gpuseg.io.tables import check_folder
 from gpuseg.typing import Array, NumpyArray
 
@@ -83,8 +84,7 @@ def write_regions(
         raise ImportError(f"writing {str(target)!r} needs pyarrow: `pip install gpuseg[parquet]`")
     if target.exists():
         raise FileExistsError(f"{str(target)!r} exists; remove it or choose another name")
-    if rows_per_file < 1:
-        raise ValueError(f"rows_per_file must be at least 1, got {rows_per_file}")
+    check_integer(rows_per_file, "rows_per_file", 1)
     check_folder(target)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
         os.chmod(scratch, 0o755)
