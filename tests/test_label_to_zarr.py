@@ -297,3 +297,17 @@ def test_real_zarr(test_data, target):
     np.testing.assert_array_equal(stored(target)[0], expected)
     axes = [axis["name"] for axis in attributes(target)["ome"]["multiscales"][0]["axes"]]
     assert axes == ["c", "z", "y", "x"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"chunks": 0}, ValueError, "chunks must be positive, or -1 for all, got 0"),
+        ({"levels": "2"}, TypeError, "levels must be an integer, got '2'"),
+        ({"scale": "a"}, TypeError, "scale must be a real number, got 'a'"),
+    ],
+)
+def test_options_of_other_types(tmp_path, options, error, message):
+    with pytest.raises(error, match=message):
+        label_to_zarr(np.ones((4, 4), bool), tmp_path / "labels.zarr", **options)
+    assert not list(tmp_path.iterdir())

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpuseg._validate import check_integer, check_number
 from gpuseg.typing import NumpyArray
 
 Index = tuple[int, ...]
@@ -69,7 +70,9 @@ def make_layout(
         raise ValueError(
             f"axis_names must be {len(shape)} different letters of 'tczyx', got {''.join(names)!r}"
         )
-    sizes = (1.0,) * len(shape) if scale is None else tuple(float(s) for s in scale)
+    sizes = (1.0,) * len(shape)
+    if scale is not None:
+        sizes = tuple(float(check_number(step, "scale")) for step in scale)
     if len(sizes) != len(shape) or not all(0 < s < math.inf for s in sizes):
         raise ValueError(f"scale must be {len(shape)} positive numbers, got {sizes}")
     return Layout(shape, shards, names, sizes, unit)
@@ -88,8 +91,8 @@ def levels_of(layout: Layout, levels: int | None) -> list[Layout]:
     ValueError
         If there are to be no levels.
     """
-    if levels is not None and levels < 1:
-        raise ValueError(f"levels must be at least 1, got {levels}")
+    if levels is not None:
+        check_integer(levels, "levels", 1)
     found = [layout]
     while (
         any(a > b for a, b in zip(found[-1].shape, layout.shards, strict=True))

@@ -29,6 +29,9 @@ def as_image(source: Any, chunks: Any) -> tuple[Array, dict[str, Any]]:
         stored = source.shards or source.chunks
         source = da.from_zarr(source, chunks=stored)
     elif isinstance(source, np.ndarray):
+        for one in chunks if isinstance(chunks, tuple) else (chunks,):
+            if isinstance(one, int) and one < 1 and one != -1:
+                raise ValueError(f"chunks must be positive, or -1 for all, got {chunks!r}")
         source = da.from_array(source, chunks="auto" if chunks is None else chunks)
     elif not isinstance(source, da.Array):
         raise TypeError(
