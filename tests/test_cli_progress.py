@@ -2,8 +2,19 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 
+import pytest
+
+from gpuseg.cli import main
 from gpuseg.cli.progress import Progress, duration
+from gpuseg.pipeline import Run, step
+from gpuseg.pipeline._watch import Standing, watcher
+
+
+@step(version="1")
+def slow(number):
+    return number + 1
 
 
 class Clock:
@@ -87,3 +98,76 @@ def test_durations():
         "59 min 59 s",
         "24 h 0 min",
     ]
+
+
+SCRIPT = """
+import dask.array as da
+from gpuseg.pipeline import Run, step
+
+@step(version="1")
+def ones(number):
+    return da.full((64, 64), number, chunks=32, dtype="u1")
+
+@step(version="1")
+def total(image):
+    print("total:", int(image.sum()))
+    return int(image.sum())
+
+with Run("kept") as run:
+    for number in (1, 2):
+        total(ones(number))
+"""
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("script.py").write_text(SCRIPT)
+    return "script.py"
+
+
+def test_a_run_tells_results_and_chunks(script, monkeypatch, capsys):
+    monkeypatch.setattr("gpuseg.cli.progress._EVERY_S", 0.0)
+    assert main(["run", script]) == 0
+    out, err = capsys.readouterr()
+    lines = re.sub(r"(?m)^[\d:]+", "T", err).splitlines()
+    assert any("script.ones  4 of 4 chunks  " in line for line in lines)
+    assert any(line.startswith("T  script.total  ") for line in lines)
+    assert lines[-1].startswith("gpuseg run: 4 of 4 results are there")
+    assert sorted(out.splitlines()) == ["total: 4096", "total: 8192"]
+    assert main(["run", script]) == 0
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_run_on_a_terminal(script, monkeypatch, capsys):
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    assert main(["run", script]) == 0
+    assert "of 4 results" in stream.getvalue()
+    # What the script prints is not mixed with the bar where it goes into a file.
+    assert sorted(capsys.readouterr().out.splitlines()) == ["total: 4096", "total: 8192"]
+    assert stream.getvalue().rstrip().endswith("4 computed at the end of the script")
+
+
+def test_a_run_without_progress(script, monkeypatch, capsys):
+    monkeypatch.setattr("gpuseg.cli.progress._EVERY_S", 0.0)
+    assert main(["run", "--no-progress", script]) == 0
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_run_that_waits_for_others(tmp_path):
+    seen: list[Standing] = []
+    shared = Run(tmp_path / "kept")
+    result = shared(slow, 3)
+    assert shared.claims.claim(result.name)
+
+    def look(now):
+        seen.append(now)
+        shared.claims.release(result.name)
+
+    token = watcher.set(look)
+    try:
+        assert result.get() == 4
+    finally:
+        watcher.reset(token)
+    assert [each.doing for each in seen] == ["waiting for others", result.name.step]

@@ -6,7 +6,12 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from contextvars import Token
+
+    from gpuseg.pipeline._watch import Standing
 
 # Often enough to see that it lives, seldom enough for the log of a night.
 _EVERY_S = 5.0
@@ -168,6 +173,55 @@ class Images:
             print(f"{time.strftime('%H:%M:%S')}  {words}", file=self._stream, flush=True)
 
 
+class Results:
+    """Context manager that shows which result of a run is being computed, and how far that is.
+
+    What nothing has to be computed for shows nothing.
+    """
+
+    def __init__(self, *, show: bool = True, stream: TextIO | None = None) -> None:
+        self._show, self._stream = show, stream or sys.stderr
+        self._said_at = time.monotonic()
+        self._bar: Any = None
+        self._token: Token[Any] | None = None
+
+    def __enter__(self) -> Results:
+        """Begin to look on."""
+        from gpuseg.pipeline._watch import watcher
+
+        if self._show:
+            self._token = watcher.set(self.update)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Take the bar away."""
+        from gpuseg.pipeline._watch import watcher
+
+        if self._token is not None:
+            watcher.reset(self._token)
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, now: Standing) -> None:
+        """Take in what is computed now."""
+        words = [f"{now.done} of {now.total} results"]
+        if now.all_chunks:
+            words.insert(0, f"{now.chunks} of {now.all_chunks} chunks")
+        if self._stream.isatty():
+            if self._bar is None:
+                self._bar = _results_bar(self._stream)
+                self._bar.add_task("", words="")
+                self._bar.start()
+            part = now.chunks / now.all_chunks if now.all_chunks else 0.0
+            (task,) = self._bar.task_ids
+            told = {"description": _short(now.doing), "words": ", ".join(words)}
+            self._bar.update(task, completed=now.done + part, total=now.total, **told)
+        elif time.monotonic() - self._said_at >= _EVERY_S:
+            self._said_at = time.monotonic()
+            line = "  ".join([time.strftime("%H:%M:%S"), now.doing, *words])
+            print(line, file=self._stream, flush=True)
+
+
 def duration(seconds: float) -> str:
     """Duration for the eye.
 
@@ -236,3 +290,20 @@ def _images_bar(stream: TextIO) -> Any:
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     return Bar(*columns, console=Console(file=stream), transient=True)
+
+
+def _results_bar(stream: TextIO) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[words]}", markup=False),
+        TimeElapsedColumn(),
+    )
+    # What a script prints goes above the bar, but into a file if that is where it is to go.
+    to_terminal = sys.stdout.isatty()
+    console = Console(file=stream)
+    return Bar(*columns, console=console, transient=True, redirect_stdout=to_terminal)

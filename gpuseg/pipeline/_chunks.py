@@ -7,7 +7,7 @@ once. Each is written by the task that made it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import dask.array as da
@@ -19,6 +19,9 @@ from gpuseg.pipeline._folders import Folder
 from gpuseg.typing import Array
 
 Index = tuple[int, ...]
+
+# Takes how many chunks are there, of how many.
+Told = Callable[[int, int], None]
 
 
 class Target(NamedTuple):
@@ -43,7 +46,7 @@ def _regular(array: Array) -> bool:
     return all(len(set(sizes[:-1])) < 2 and sizes[-1] <= sizes[0] for sizes in array.chunks)
 
 
-def compute(targets: Sequence[Target], folder: Folder, workers: Cluster) -> None:
+def compute(targets: Sequence[Target], folder: Folder, workers: Cluster, told: Told) -> None:
     """Compute and write all shards that aren't there.
 
     Raises
@@ -60,9 +63,15 @@ def compute(targets: Sequence[Target], folder: Folder, workers: Cluster) -> None
                 keys.append(key)
                 places[key] = (target.plan, index)
     if keys:
+        before = sum(len(target.done) for target in targets)
+        told(before, before + len(keys))
+
+        def heard(done: int) -> None:
+            told(before + done, before + len(keys))
+
         graph = da.optimize(_merged(arrays), keys)
         run = _on_threads if isinstance(workers, Threads) else _on_workers
-        failed = run(graph, keys, workers)
+        failed = run(graph, keys, workers, heard)
         if failed:
             raise _error(failed, places)
 
@@ -92,14 +101,18 @@ def _write(block: Array, folder: Folder, plan: Plan, block_id: Index) -> Any:
     return np.ones((1,) * block.ndim, bool)
 
 
-def _on_threads(graph: Any, keys: Sequence[Any], workers: Any) -> dict[Any, Any]:
+def _on_threads(
+    graph: Any, keys: Sequence[Any], workers: Any, told: Callable[[int], None]
+) -> dict[Any, Any]:
     from dask.callbacks import Callback
     from dask.threaded import get
 
     waiting = set(keys)
 
     def heard(key: Any, *_: Any) -> None:
-        waiting.discard(key)
+        if key in waiting:
+            waiting.discard(key)
+            told(len(keys) - len(waiting))
 
     failed: dict[Any, BaseException] = {}
     with Callback(posttask=heard):
@@ -116,14 +129,17 @@ def _on_threads(graph: Any, keys: Sequence[Any], workers: Any) -> dict[Any, Any]
     return failed
 
 
-def _on_workers(graph: Any, keys: Sequence[Any], workers: Any) -> dict[Any, Any]:
+def _on_workers(
+    graph: Any, keys: Sequence[Any], workers: Any, told: Callable[[int], None]
+) -> dict[Any, Any]:
     from distributed import as_completed
 
     futures = workers.client.get(graph, list(keys), sync=False)
     names = dict(zip(futures, keys, strict=True))
     failed: dict[Any, BaseException] = {}
     try:
-        for future in as_completed(futures):
+        for number, future in enumerate(as_completed(futures), 1):
+            told(number)
             if future.status == "error":
                 failed[names[future]] = future.exception()
             elif future.status != "finished":

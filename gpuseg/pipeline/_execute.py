@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from array_api_compat import is_dask_array
 
 from gpuseg.cluster import Cluster, connect
-from gpuseg.pipeline import _arrays, _keys, _values
+from gpuseg.pipeline import _arrays, _keys, _values, _watch
 from gpuseg.pipeline._results import Result, Stored
 from gpuseg.pipeline._steps import active
 from gpuseg.pipeline._store import VALUE, Draft, Fenced, Name
@@ -68,6 +68,12 @@ class Session:
         self.failed: dict[Name, str] = {}
         self.cause: BaseException | None = None
         self.computed = 0
+        self.left = self.total = 0
+
+    def tell(self, doing: str, chunks: int = 0, all_chunks: int = 0) -> None:
+        """Show whoever watches how far this is."""
+        done = self.total - self.left
+        _watch.tell(_watch.Standing(doing, done, self.total, chunks, all_chunks))
 
     def failed_elsewhere(self, name: Name, failure: Mapping[str, Any] | None) -> bool:
         """Whether another process failed at this since we began; noted if so."""
@@ -90,6 +96,7 @@ def execute(run: Run, wanted: Sequence[Result]) -> int:
         return 0
     with ExitStack() as stack:
         session = Session(run, stack)
+        session.left = session.total = len(missing)
         # Processes that begin at different places seldom meet.
         start = random.SystemRandom().randrange(len(missing)) if len(missing) > 1 else 0
         order = list(_pass(session, [*missing[start:], *missing[:start]]))
@@ -98,6 +105,7 @@ def execute(run: Run, wanted: Sequence[Result]) -> int:
             before = len(order)
             order = list(_pass(session, _still(session, order)))
             if len(order) == before:
+                session.tell("waiting for others")
                 time.sleep(wait)
                 wait = min(1.5 * wait, _LAST_LOOK)
             else:
@@ -143,6 +151,7 @@ def _pass(session: Session, order: Sequence[Result]) -> Iterator[Result]:
     """Compute what is ready and free; yields what isn't there afterwards."""
     waiting = {each.name for each in order}
     for result in order:
+        session.left = len(waiting)
         broken = next((n.name for n in result.needs if n.name in session.failed), None)
         if broken is not None:
             session.failed.setdefault(result.name, f"needs {broken.path}, which failed")
@@ -209,6 +218,7 @@ def _note(run: Run, result: Result, error: Exception) -> None:
 def _compute(session: Session, result: Result) -> None:
     """Call the function, write what it returns, give it its name."""
     store = session.run.store
+    session.tell(result.name.step)
     draft = store.draft(result.name)
     try:
         _fill(session, result, draft)
@@ -294,7 +304,11 @@ def _write_lazy(
         plan = _plan(result, draft, part, array.chunksize)
         done = plan.begin(draft.folder, draft.taken_over)
         targets.append(_chunks.Target(_chunks.fitted(array, plan), plan, done))
-    _chunks.compute(targets, draft.folder, session.workers())
+
+    def told(done: int, total: int) -> None:
+        session.tell(result.name.step, done, total)
+
+    _chunks.compute(targets, draft.folder, session.workers(), told)
     for target in targets:
         target.plan.finish(draft.folder)
 
