@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -101,6 +102,12 @@ def count(
     with ExitStack() as stack:
         slide = _opened(stack, path, where, on_error)
         rule = rule_for(slide.dtype, params, negative, max_value)
+        if slide.grey and params.saturation_minimum > 0:
+            warnings.warn(
+                f"{slide.path} is grey: no pixel is as saturated as "
+                f"{params.saturation_minimum:g} (saturation_minimum), so none is positive",
+                stacklevel=3,
+            )
         wanted = None if regions is None else _regions(regions, slide)
         packed = None
         if wanted is not None:

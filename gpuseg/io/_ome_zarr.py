@@ -55,6 +55,7 @@ class OmeZarrReader:
             3 if count == 1 else count,
             mpp=_mpp(image, axes),
             properties={**_properties(image, base), **ignored},
+            grey=count == 1,
         )
         for grid in grids:
             shape = (*grid.tile, self.facts.channels)

@@ -62,6 +62,7 @@ class PlainReader:
             dtype,
             channels,
             properties={"bits": str(header.bits), "channels": str(header.channels)},
+            grey=header.channels < 3,
         )
 
     def read(

@@ -71,7 +71,8 @@ class Facts:
     """What a reader knows once the headers are parsed.
 
     `mpp` is (y, x) in micrometres per pixel of level 0. `beyond_end` holds, for each level, how
-    many tiles lie (partly) beyond the end of the file: 0 unless it is truncated.
+    many tiles lie (partly) beyond the end of the file: 0 unless it is truncated. `grey` images have
+    three equal channels here.
     """
 
     format: str
@@ -83,6 +84,7 @@ class Facts:
     magnification: float | None = None
     properties: dict[str, str] = field(default_factory=dict)
     beyond_end: tuple[int, ...] = ()
+    grey: bool = False
 
 
 class Reader(Protocol):

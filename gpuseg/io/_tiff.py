@@ -52,6 +52,7 @@ class TiffReader:
             beyond_end=tuple(_beyond_end(level, self._source.size) for level in levels),
             dtype=levels[0].finish.dtype,
             channels=levels[0].finish.channels,
+            grey=levels[0].finish.grey,
         )
 
     def read(

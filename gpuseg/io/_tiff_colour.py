@@ -22,6 +22,7 @@ class Finish(NamedTuple):
     dtype: np.dtype
     channels: int
     convert: Callable[[NumpyArray], NumpyArray]
+    grey: bool = False
 
     def __call__(self, pixels: NumpyArray) -> NumpyArray:
         """Pixels (height, width, channels) of decoded samples."""
@@ -106,7 +107,7 @@ def _grey(dtype: np.dtype, samples: int, page: Any, inverted: bool) -> Finish:
         alpha = (pixels[..., 1:2],) if samples == 2 else ()
         return np.concatenate((grey, grey, grey, *alpha), axis=-1)
 
-    return Finish(kept, samples + 2, convert)
+    return Finish(kept, samples + 2, convert, grey=True)
 
 
 def _palette(name: str, dtype: np.dtype, page: Any) -> Finish:

@@ -110,6 +110,8 @@ class Slide:
     magnification : float or None
         Objective power, divided by the level's downsample.
     format, codec : str
+    grey : bool
+        Whether the file has one channel, of which three equal ones are made.
     properties : dict of str to str
 
     Examples
@@ -134,6 +136,7 @@ class Slide:
         self.dtype = np.dtype(facts.dtype)
         self.format = facts.format
         self.codec = facts.codec
+        self.grey = facts.grey
         self.properties = facts.properties
         self.mpp = levels[level].mpp
         scale = levels[level].downsample
