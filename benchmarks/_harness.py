@@ -13,6 +13,8 @@ from typing import Any
 
 Row = dict[str, Any]
 
+_TURN = 0.1
+
 
 def compare(
     name: str,
@@ -29,7 +31,9 @@ def compare(
 
     Every contestant runs once unmeasured: that warms caches, and its results go to `check`,
     which raises where the answers differ. Then they take turns, so that a drift of the machine's
-    speed meets all alike. `goal` is the smallest ratio to the best peer that counts as reached.
+    speed meets all alike. A turn is one call, or as many as take a tenth of a second: what a call
+    of milliseconds takes after a peer's seconds on one core depends on when the machine wakes its
+    other cores. `goal` is the smallest ratio to the best peer that counts as reached.
     """
     answers = {who: run() for who, run in contestants.items()}
     if check is not None:
@@ -38,13 +42,22 @@ def compare(
     times: dict[str, list[float]] = {who: [] for who in contestants}
     for _ in range(repeats):
         for who, run in contestants.items():
-            start = time.perf_counter()
-            run()
-            times[who].append(time.perf_counter() - start)
+            times[who].append(_turn(run))
     seconds = {who: statistics.median(values) for who, values in times.items()}
     return row(
         name, seconds, size=size, repeats=repeats, unit_count=unit_count, unit=unit, goal=goal
     )
+
+
+def _turn(run: Callable[[], Any]) -> float:
+    """Seconds a call."""
+    start, calls = time.perf_counter(), 0
+    while True:
+        run()
+        calls += 1
+        seconds = time.perf_counter() - start
+        if seconds >= _TURN:
+            return seconds / calls
 
 
 def row(

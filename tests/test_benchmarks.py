@@ -7,8 +7,14 @@ import json
 
 import pytest
 
+from benchmarks import _harness
 from benchmarks import run as runner
 from benchmarks._harness import compare, measure_process
+
+
+@pytest.fixture(autouse=True)
+def _one_call_a_turn(monkeypatch):
+    monkeypatch.setattr(_harness, "_TURN", 0.0)
 
 
 @pytest.mark.parametrize("noun", runner.names())
@@ -35,6 +41,16 @@ def test_contestants_alternate_and_are_checked_first():
     )
     assert calls == ["a", "b", "check", "a", "b", "a", "b"]
     assert list(row["ratio"]) == ["theirs"]
+
+
+def test_a_turn_of_short_calls_is_several(monkeypatch):
+    seconds = iter([10.0, 10.04, 10.08, 10.12])
+    monkeypatch.setattr(_harness, "_TURN", 0.1)
+    monkeypatch.setattr(_harness.time, "perf_counter", lambda: next(seconds))
+    calls = []
+    row = compare("turns", {"ours": lambda: calls.append(1)}, size="none", repeats=1)
+    assert len(calls) == 1 + 3
+    assert row["seconds"]["ours"] == pytest.approx(0.04)
 
 
 def test_unequal_answers_stop_a_benchmark():

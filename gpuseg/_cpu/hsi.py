@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -14,12 +13,15 @@ from gpuseg._backend import threads
 from gpuseg._cpu import _hsi_kernels as kernels
 from gpuseg._cpu import _hsi_spans as spans_kernels
 from gpuseg._cpu._pointer import is_rows
+from gpuseg._cpu._strips import shared
 from gpuseg._cpu.spans import by_row, paint
 from gpuseg._shared.hsi import WORDS, HuePlanes, Parameters, Rule, Tally
 from gpuseg.typing import NumpyArray
 
-# Below this many pixels a second thread costs more than it brings (a pool starts in 0.1 ms).
-_PIXELS_PER_THREAD = 1 << 19
+# Below this many pixels a second thread costs more than it brings.
+_PIXELS_PER_PART = 1 << 19
+# More than one, because a thread may come late.
+_PARTS_PER_THREAD = 8
 # Pixels of an oddly strided or byte-swapped image that are copied at a time.
 _SLAB = 1 << 18
 
@@ -42,11 +44,8 @@ def tally(
         add(part[0], rule, words, part[1], part[2])
         return words
 
-    cut = list(parts(image, mask, out))
-    if len(cut) == 1 or threads() == 1:
-        return Tally.from_ints(sum(map(words_of, cut), np.zeros(WORDS, np.int64)).tolist())
-    with ThreadPoolExecutor(threads()) as pool:
-        return Tally.from_ints(sum(pool.map(words_of, cut), np.zeros(WORDS, np.int64)).tolist())
+    found = shared(words_of, list(parts(image, mask, out, _PARTS_PER_THREAD)))
+    return Tally.from_ints(sum(found, np.zeros(WORDS, np.int64)).tolist())
 
 
 def tally_and_labels(
@@ -188,13 +187,16 @@ def tally_spans(
         _refuse(block, rule)
 
 
-def parts(image: NumpyArray, mask: NumpyArray | None, out: NumpyArray | None) -> Iterator[_Part]:
-    """Cut along the first axis: a part for each thread, or slabs small enough to be copied."""
+def parts(
+    image: NumpyArray, mask: NumpyArray | None, out: NumpyArray | None, each: int = 1
+) -> Iterator[_Part]:
+    """Cut along the first axis: `each` parts a thread, or slabs small enough to be copied."""
     while len(image) == 1 and image.ndim > 2:
         image = image[0]
         mask, out = (None if a is None else a[0] for a in (mask, out))
     pixels = image.size // image.shape[-1]
-    count = min(threads(), pixels // _PIXELS_PER_THREAD)
+    most = each * threads() if threads() > 1 else 1
+    count = min(most, pixels // _PIXELS_PER_PART)
     if not (is_rows(image) and image.dtype.isnative):
         count = max(count, pixels // _SLAB)
     edges = np.linspace(0, len(image), max(1, min(count, len(image))) + 1).astype(int)
