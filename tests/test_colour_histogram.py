@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import threading
 from collections import Counter
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from gpuseg import positive_pixel_count as ppc
 from gpuseg._backend import limit_threads
+from gpuseg._cpu import colour_histogram as engine
 
 PARAMS = ppc.Parameters(hue_value=0.05)
 NEGATIVE = PARAMS._replace(hue_value=0.6, hue_width=0.5)
@@ -101,6 +103,20 @@ def test_threads_strides_and_parts_do_not_matter(rng):
     parts = [ppc.colour_histogram(image[:, k::4]) for k in range(4)]
     assert sum(parts[1:], start=parts[0]) == whole
     assert whole.pixels == 1500 * 900
+
+
+def test_parts_are_shared_with_threads_that_stay(rng, monkeypatch):
+    image = rng.integers(0, 256, (2048, 1024, 3), dtype=np.uint8)
+    names, part = set(), engine._part_histogram
+
+    def named(*arguments):
+        names.add(threading.current_thread().name.split("_")[0])
+        return part(*arguments)
+
+    monkeypatch.setattr(engine, "_part_histogram", named)
+    with limit_threads(2):
+        assert pairs(ppc.colour_histogram(image)) == reference(image)
+    assert names <= {threading.current_thread().name, "strips"}
 
 
 def test_saved_histograms_come_back(rng, tmp_path):
