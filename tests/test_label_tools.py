@@ -180,7 +180,7 @@ def test_find_boundaries(mode, background, container):
     for labels in (objects() % 5, objects((9, 10, 12)) % 4, noise((20, 30))):
         for connectivity in range(1, labels.ndim + 1):
             arguments = connectivity, mode, background
-            expected = skimage_segmentation.find_boundaries(labels, *arguments)
+            expected = skimage_segmentation.find_boundaries(labels.astype(np.int32), *arguments)
             found = segmentation.find_boundaries(container(labels), *arguments)
             np.testing.assert_array_equal(to_numpy(found), expected)
 
@@ -202,11 +202,47 @@ def test_outlines_of_every_width_in_strips(shape, dtype, monkeypatch):
         arguments = connectivity, mode, background
         expected = np.zeros(shape, bool)
         if labels.size:
-            expected = skimage_segmentation.find_boundaries(labels, *arguments)
+            small = labels if labels.itemsize < 8 else labels.astype(np.int32)
+            expected = skimage_segmentation.find_boundaries(small, *arguments)
         with limit_threads(3):
             found = segmentation.find_boundaries(labels, *arguments)
         assert found.dtype == bool
         np.testing.assert_array_equal(found, expected)
+
+
+def outer(labels, connectivity):
+    """Outer outlines by their definition: in the background, and where objects touch."""
+    found = np.zeros(labels.shape, bool)
+    for at in np.ndindex(labels.shape):
+        steps = itertools.product((-1, 0, 1), repeat=labels.ndim)
+        around = {}
+        for step in steps:
+            other = tuple(np.add(at, step))
+            if all(0 <= x < n for x, n in zip(other, labels.shape, strict=True)):
+                around[step] = int(labels[other])
+        unequal = any(
+            value != labels[at] and np.abs(step).sum() <= connectivity
+            for step, value in around.items()
+        )
+        touching = len(set(around.values()) - {0}) > 1
+        found[at] = unequal and (labels[at] == 0 or touching)
+    return found
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+@pytest.mark.parametrize("shape", [(12, 67), (5, 6, 9)])
+def test_outer_outlines_of_64_bit_labels(shape, dtype, container, rng):
+    names = np.array([0, 1, 2**53, 2**53 + 1, np.iinfo(dtype).max], dtype)
+    small = rng.integers(0, 5, shape) * (rng.random(shape) < 0.3)
+    for connectivity in range(1, len(shape) + 1):
+        found = to_numpy(
+            segmentation.find_boundaries(container(names[small]), connectivity, "outer")
+        )
+        np.testing.assert_array_equal(found, outer(small, connectivity))
+        np.testing.assert_array_equal(
+            found,
+            skimage_segmentation.find_boundaries(small.astype(np.int8), connectivity, "outer"),
+        )
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.uint64, np.int8])
@@ -314,7 +350,7 @@ def test_real_nuclei(test_data):
     )
     np.testing.assert_array_equal(
         segmentation.find_boundaries(chunked, mode="outer").compute(),
-        skimage_segmentation.find_boundaries(labels, mode="outer"),
+        skimage_segmentation.find_boundaries(labels.astype(np.int32), mode="outer"),
     )
 
 

@@ -132,24 +132,10 @@ def boundaries(
     inner: Sequence[tuple[int, int]] | None = None,
 ) -> NumpyArray:
     """Boundary pixels as `skimage.segmentation.find_boundaries` finds them, without the halo."""
-    found = (_theirs if mode == "outer" and labels.dtype.itemsize == 8 else _outlined)(
-        labels, connectivity, mode, background
-    )
+    found = _outlined(labels, connectivity, mode, background)
     if inner is None:
         return found
     return found[tuple(slice(a, n - b) for (a, b), n in zip(inner, found.shape, strict=True))]
-
-
-def _theirs(labels: NumpyArray, connectivity: int, mode: str, background: int) -> NumpyArray:
-    """scikit-image's own answer where it is none of integers.
-
-    SciPy's filters compare as float64, in which the greatest int64, put in place of the background,
-    is too great for one: what comes back from it depends on the axis filtered last.
-    """
-    from skimage.segmentation import find_boundaries
-
-    found: NumpyArray = find_boundaries(labels, connectivity, mode, background)
-    return found
 
 
 def _outlined(labels: NumpyArray, connectivity: int, mode: str, background: int) -> NumpyArray:

@@ -190,6 +190,12 @@ def find_boundaries(
         If an argument is out of range. scikit-image's mode "subpixel" gives an image of another
         size, and is not offered.
 
+    Notes
+    -----
+    Labels of 64 bits have the outlines of the same labels in 32. scikit-image's mode "outer" gives
+    them another one inside each object: it compares them as float64, where the greatest integer,
+    which it puts in place of the background, overflows.
+
     Examples
     --------
     >>> import numpy as np
