@@ -13,27 +13,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import zarr
+from pipeline_steps import calls, same, shifted
 
 from gpuseg.pipeline import Run, RunError, Storage, declare, step
-
-calls: list[object] = []
 
 
 @pytest.fixture(autouse=True)
 def no_calls():
     calls.clear()
-
-
-@step
-def shifted(image, by=1):
-    calls.append(by)
-    return image + by
-
-
-@step(version="1")
-def same(value):
-    calls.append("same")
-    return value
 
 
 class Point(NamedTuple):
@@ -98,7 +85,7 @@ def test_with_a_run_steps_are_declared_and_elsewhere_called(run):
     with run:
         result = shifted(1, 2)
         nested = nesting(3)
-    assert repr(result).startswith(f"<result {__name__}.shifted/")
+    assert repr(result).startswith("<result pipeline_steps.shifted/")
     assert result.get() == 3
     assert nested.get() == 6
     assert shifted(1, 2) == 3
@@ -229,12 +216,12 @@ def test_layout_is_one_to_browse(tmp_path):
     run = Run(tmp_path / "run")
     result = run(shifted, np.ones((3, 3)), by=2)
     result.get()
-    folder = tmp_path / "run" / f"{__name__}.shifted" / result.key[:12]
+    folder = tmp_path / "run" / "pipeline_steps.shifted" / result.key[:12]
     assert sorted(each.name for each in folder.iterdir()) == [
         "result.json", "value.ome.zarr",
     ]  # fmt: skip
     record = json.loads((folder / "result.json").read_text())
-    assert record["step"] == f"{__name__}.shifted"
+    assert record["step"] == "pipeline_steps.shifted"
     assert record["ingredients"]["by"] == "2"
     assert record["ingredients"]["image"].startswith("array <f8 (3, 3) ")
     assert record["seconds"] > 0
@@ -258,7 +245,7 @@ def test_wrong_runs_are_refused(tmp_path):
     Run(tmp_path / "run")(same, 1).get()
     with pytest.raises(ValueError, match="is run with locks, got claims='leases'"):
         Run(tmp_path / "run", claims="leases")(same, 2).get()
-    with pytest.raises(KeyError, match=rf"no result of 'x'; it has {__name__}.same"):
+    with pytest.raises(KeyError, match=r"no result of 'x'; it has pipeline_steps.same"):
         Run(tmp_path / "run")["x"]
     with pytest.raises(TypeError, match="storage has no option 'level'; it has chunks, levels"):
         step(storage={"level": 2})

@@ -18,27 +18,14 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pipeline_steps import calls, same, shifted
 
 from gpuseg.pipeline import File, Run, declare, step
-
-calls: list[object] = []
 
 
 @pytest.fixture(autouse=True)
 def no_calls():
     calls.clear()
-
-
-@step
-def shifted(image, by=1):
-    calls.append(by)
-    return image + by
-
-
-@step(version="1")
-def same(value):
-    calls.append("same")
-    return value
 
 
 def test_calls_that_mean_the_same_have_one_key(tmp_path):
@@ -110,7 +97,7 @@ def test_keys_tell_json_values_apart(value, data):
     ],
 )
 def test_unhashable_arguments_are_named(value, reason, tmp_path):
-    with pytest.raises(TypeError, match=rf"argument 'value' of {__name__}.same: .*{reason}"):
+    with pytest.raises(TypeError, match=rf"argument 'value' of pipeline_steps.same: .*{reason}"):
         Run(tmp_path)(same, value)
 
 
