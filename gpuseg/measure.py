@@ -164,7 +164,8 @@ def label_to_zarr(
     scale : sequence of float, optional
         Size of a pixel along each axis; by default that of an OME-Zarr source, else 1.
     unit : str, optional
-        Unit of lengths, such as "micrometer"; by default that of an OME-Zarr source.
+        Unit of lengths by its name in OME-Zarr, such as "micrometer"; by default that of an
+        OME-Zarr source.
     overwrite : bool
         Replace a destination even if gpuseg didn't make it.
     scheduler, workers
@@ -181,7 +182,7 @@ def label_to_zarr(
     Raises
     ------
     TypeError
-        If the source is no image as above.
+        If the source is no image as above, or an option of another type.
     ValueError
         If an argument is out of range, or the image has fewer than 2 or more than 5 axes.
     OverflowError
@@ -214,8 +215,10 @@ def label_to_zarr(
     """
     from gpuseg._jobs.label_to_zarr import run
     from gpuseg._progress import shown
+    from gpuseg.io._label_levels import check_unit
     from gpuseg.io._zarr_source import as_image
 
+    check_unit(unit)
     image, known = as_image(source, chunks)
     check_labelable(image)
     neighbours = _neighbours.resolve(image.ndim, connectivity, structure, axes, wrap_axes)

@@ -305,6 +305,11 @@ def test_real_zarr(test_data, target):
         ({"chunks": 0}, ValueError, "chunks must be positive, or -1 for all, got 0"),
         ({"levels": "2"}, TypeError, "levels must be an integer, got '2'"),
         ({"scale": "a"}, TypeError, "scale must be a real number, got 'a'"),
+        ({"scale": 0.5}, TypeError, "scale must be 2 positive numbers, got 0.5"),
+        ({"axis_names": 5}, TypeError, "axis_names must be a string such as 'zyx', got 5"),
+        ({"unit": 3}, TypeError, "unit must be a string such as 'micrometer', got 3"),
+        ({"unit": "um"}, ValueError, "unit must be a length .* as 'micrometer', got 'um'"),
+        ({"unit": ""}, ValueError, "unit must be a length .* as 'micrometer', got ''"),
     ],
 )
 def test_options_of_other_types(tmp_path, options, error, message):

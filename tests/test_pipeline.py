@@ -249,6 +249,6 @@ def test_wrong_runs_are_refused(tmp_path):
         Run(tmp_path / "run")["x"]
     with pytest.raises(TypeError, match="storage has no option 'level'; it has chunks, levels"):
         step(storage={"level": 2})
-    for wrong in ({"levels": 0}, {"chunks": (0,)}, {"compression_level": 40}):
+    for wrong in ({"levels": 0}, {"chunks": (0,)}, {"compression_level": 40}, {"unit": "um"}):
         with pytest.raises(ValueError, match=str(next(iter(wrong.values()))).strip("(),")):
             Storage(**wrong)

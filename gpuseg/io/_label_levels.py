@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,13 @@ Index = tuple[int, ...]
 # Pixels of a zarr chunk at most, several of which lie in a shard (4 MB of int32).
 _CHUNK = 1 << 20
 _AXES = {2: "yx", 3: "zyx", 4: "tzyx", 5: "tczyx"}
+# Lengths that OME-NGFF names, which are UDUNITS'.
+_UNITS = frozenset({
+    "angstrom", "attometer", "centimeter", "decimeter", "exameter", "femtometer", "foot",
+    "gigameter", "hectometer", "inch", "kilometer", "megameter", "meter", "micrometer", "mile",
+    "millimeter", "nanometer", "parsec", "petameter", "picometer", "terameter", "yard",
+    "yoctometer", "yottameter", "zeptometer", "zettameter",
+})  # fmt: skip
 
 
 class Layout(NamedTuple):
@@ -48,6 +56,26 @@ class Layout(NamedTuple):
         return tuple(slice(i * n, min((i + 1) * n, size)) for i, n, size in triples)
 
 
+def check_unit(unit: object) -> None:
+    """Refuse what is neither None nor a unit of length that readers of OME-Zarr know.
+
+    Raises
+    ------
+    TypeError
+        If it is no string.
+    ValueError
+        If it is another one, such as "um".
+    """
+    if unit is None:
+        return
+    if not isinstance(unit, str):
+        raise TypeError(f"unit must be a string such as 'micrometer', got {unit!r}")
+    if unit not in _UNITS:
+        raise ValueError(
+            f"unit must be a length by its name in OME-Zarr, such as 'micrometer', got {unit!r}"
+        )
+
+
 def make_layout(
     shape: Index,
     shards: Index,
@@ -60,17 +88,23 @@ def make_layout(
 
     Raises
     ------
+    TypeError
+        If an argument is of another type.
     ValueError
         If OME-Zarr has no such image, or the arguments don't fit each other.
     """
     if len(shape) not in _AXES:
         raise ValueError(f"OME-Zarr images have 2 to 5 axes, got shape {shape}")
+    if not isinstance(axis_names, str | None):
+        raise TypeError(f"axis_names must be a string such as 'zyx', got {axis_names!r}")
     names = tuple(_guessed(len(shape), connected) if axis_names is None else axis_names)
     if len(names) != len(shape) or len(set(names)) < len(names) or not set(names) <= set("tczyx"):
         raise ValueError(
             f"axis_names must be {len(shape)} different letters of 'tczyx', got {''.join(names)!r}"
         )
     sizes = (1.0,) * len(shape)
+    if isinstance(scale, numbers.Number):
+        raise TypeError(f"scale must be {len(shape)} positive numbers, got {scale}")
     if scale is not None:
         sizes = tuple(float(check_number(step, "scale")) for step in scale)
     if len(sizes) != len(shape) or not all(0 < s < math.inf for s in sizes):

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from gpuseg._backend import threads
-from gpuseg.io._label_levels import Layout, make_layout
+from gpuseg.io._label_levels import Layout, check_unit, make_layout
 from gpuseg.pipeline._folders import Folder, LocalFolder
 from gpuseg.pipeline._shards import DTYPES, Damaged, Format, Index, dumped, parsed
 from gpuseg.typing import NumpyArray
@@ -45,10 +45,12 @@ class Storage:
     scale : tuple of float, optional
         Pixel size along each axis.
     unit : str, optional
-        Of the axes in space, such as "micrometer".
+        Of the axes in space, by its name in OME-Zarr, such as "micrometer".
 
     Raises
     ------
+    TypeError
+        If the unit is no string.
     ValueError
         If a value makes no sense for any array.
 
@@ -78,6 +80,7 @@ class Storage:
             raise ValueError(f"chunks must be positive, got {self.chunks}")
         if self.levels is not None and self.levels < 1:
             raise ValueError(f"levels must be at least 1, got {self.levels}")
+        check_unit(self.unit)
 
 
 def as_storage(options: Storage | Mapping[str, Any] | None) -> Storage:
