@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Plan:
         side = self.sides[level]
         box = tuple(i // s for i, s in zip(index, side, strict=True))
         inside = [i % s for i, s in zip(index, side, strict=True)]
-        return box, int(np.ravel_multi_index(inside, self.layout(level + 1, box)))
+        return box, _flat(inside, self.layout(level + 1, box))
 
     def layout(self, level: int, box: Index) -> Index:
         """Parts of a box along each axis: fewer at the image's end."""
@@ -62,13 +63,21 @@ class Plan:
 
     def place(self, chunk: Index) -> tuple[int, int, int]:
         """Group, line in it and column of a chunk."""
-        line = int(np.ravel_multi_index((0, *chunk[:-1]), (1, *self.numblocks[:-1])))
+        line = _flat(chunk[:-1], self.numblocks[:-1])
         return line // self.group, line % self.group, chunk[-1]
 
     def groups(self) -> list[list[Index]]:
         """Chunk lines, by group."""
         size = self.group
         return [self.lines[i : i + size] for i in range(0, len(self.lines), size)]
+
+
+def _flat(index: Sequence[int], shape: Index) -> int:
+    """`np.ravel_multi_index`, which takes 3 us for two numbers, and a chunk asks twice."""
+    flat = 0
+    for i, size in zip(index, shape, strict=True):
+        flat = flat * size + i
+    return flat
 
 
 def _sides(grid: Index) -> list[int]:
