@@ -31,6 +31,11 @@ _SMALL = 1 << 14
 # How long a worker that ends early has for its last task.
 _PATIENCE_S = 1.0
 _ANSWER_WITHIN_S = 10
+# What workers tell when the scheduler is closed between a question of theirs and its answer.
+_ASKED_TOO_LATE = (
+    "Failed to communicate with scheduler during heartbeat",
+    "Scheduler was unaware of this worker",
+)
 _ASK_AGAIN_S = 1
 
 
@@ -417,10 +422,13 @@ def _started(stack: ExitStack, local: Any, on_gpu: bool = False) -> Distributed:
     class LeaveInterrupts(WorkerPlugin):  # type: ignore[misc]
         # A terminal's Ctrl-C reaches the workers too, which would die of it with a traceback each
         # and be started again. This process closes them, and that it does so in the middle of a
-        # task is no news.
+        # task, or of a question to the scheduler, is no news.
         def setup(self, worker: Any) -> None:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
+            logging.getLogger("distributed.worker").addFilter(
+                lambda record: not str(record.msg).startswith(_ASKED_TOO_LATE)
+            )
 
     cluster = _client(stack, local, on_gpu)
     cluster.client.register_plugin(LeaveInterrupts())

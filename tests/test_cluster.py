@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +17,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import tifffile
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 import gpuseg.cluster
 from gpuseg import _backend
@@ -87,25 +89,32 @@ def test_the_error_of_an_item_is_raised_with_its_place(cluster):
     assert sorted(cluster.map(abs, [-1])) == [(-1, 1)]
 
 
-def test_after_an_error_or_a_break_nothing_begins():
-    began = []
+@pytest.mark.parametrize("workers", [1, 2])
+def test_after_an_error_or_a_break_nothing_begins(workers):
+    began, threads = [], set()
 
     def fail(item):
+        threads.add(threading.current_thread())
         began.append(item)
         if item == 3:
             raise OSError("tile 3")
         return item
 
-    with connect(workers=2) as cluster:
+    with connect(workers=workers) as cluster:
         with pytest.raises(OSError, match="tile 3"):
             list(cluster.map(fail, range(100)))
         after_the_error = len(began)
-        assert after_the_error < 20
+        if workers == 1:  # the other one of two may do any number while one is failing
+            assert after_the_error <= 3 + 2
         answers = cluster.map(fail, range(4, 100))
         next(answers)
         answers.close()
-        assert len(began) - after_the_error < 20
-    assert not [t for t in threading.enumerate() if t.name.startswith("gpuseg")]
+        assert len(began) - after_the_error <= 2 * workers
+        whole = len(began)
+        assert list(cluster.map(abs, [-1])) == [(-1, 1)]
+        assert len(began) == whole
+    assert threads
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_dask_arrays_compute_on_it():
@@ -129,9 +138,17 @@ def test_a_mapped_function_may_compute_a_dask_array():
         assert dict(cluster.map(total, [1, 2])) == {1: 16, 2: 32}
 
 
-def test_a_few_items_are_shared_out(processes):
+def test_a_few_items_are_shared_out(processes, tmp_path):
+    """Each waits until both processes have one: a process of its own could not end."""
+    folder, patience = str(tmp_path), 300
+
     def where(item):
-        time.sleep(0.2)
+        with open(f"{folder}/{os.getpid()}", "w"):
+            pass
+        end = time.monotonic() + patience
+        while len(os.listdir(folder)) < 2:
+            assert time.monotonic() < end, "one worker has all the items"
+            time.sleep(0.01)
         return os.getpid()
 
     assert len({pid for _, pid in processes.map(where, range(4))}) == 2
@@ -183,11 +200,19 @@ def test_a_running_cluster_is_joined_and_left_running(tmp_path):
 
 
 def test_nothing_at_the_address_is_a_clear_error(monkeypatch, tmp_path):
-    monkeypatch.setattr(gpuseg.cluster, "_ANSWER_WITHIN_S", 0.3)
-    with pytest.raises(ConnectionError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
-        connect("tcp://127.0.0.1:9").__enter__()
+    with socket.socket() as taken, monkeypatch.context() as patch:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        patch.setattr(gpuseg.cluster, "_ANSWER_WITHIN_S", 0.3)
+        with pytest.raises(ConnectionError, match=f"no Dask scheduler answers at '{address}'"):
+            connect(address).__enter__()
     with pytest.raises(FileNotFoundError, match=r"missing\.json"):
         connect(str(tmp_path / "missing.json")).__enter__()
+
+
+def test_a_scheduler_without_workers_is_a_clear_error(monkeypatch):
+    wait = Client.wait_for_workers
+    monkeypatch.setattr(Client, "wait_for_workers", lambda self, n, timeout: wait(self, n, 0.1))
     with (
         LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as running,
         pytest.raises(ConnectionError, match="has no workers"),
@@ -216,12 +241,20 @@ def test_arguments_are_checked(arguments, message):
         connect(**arguments).__enter__()
 
 
+# A terminal sends the signal to the whole group, workers included. Here it is sent from within, a
+# second after the main thread has nothing to do but wait: where Python ran a destructor, it would
+# only tell of the interrupt and go on.
 INTERRUPTED = """
-import sys, time
+import os, signal, sys, time
 from gpuseg.cluster import connect
 
 def slow(item):
-    time.sleep(0.05 if item < 2 else float(sys.argv[2]))
+    if item < 2:
+        return item
+    time.sleep(1)
+    if item == 2:
+        os.killpg(os.getpgrp(), signal.SIGINT)
+    time.sleep(float(sys.argv[2]))
     return item
 
 if __name__ == "__main__":
@@ -236,25 +269,40 @@ if __name__ == "__main__":
 
 # A worker in the middle of a long task is not waited for.
 @pytest.mark.parametrize(
-    ("scheduler", "seconds"), [("", "0.05"), ("processes", "0.05"), ("processes", "600")]
+    ("scheduler", "seconds"), [("", "0.1"), ("processes", "0.1"), ("processes", "900")]
 )
 def test_ctrl_c_ends_it_quietly(tmp_path, scheduler, seconds):
     script = tmp_path / "script.py"
     script.write_text(INTERRUPTED)
-    # A terminal sends the signal to the whole group, workers included.
-    process = subprocess.Popen(
+    done = subprocess.run(
         [sys.executable, str(script), scheduler, seconds],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
+        timeout=600,
         start_new_session=True,
     )
-    process.stdout.readline()
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert out.splitlines()[-1] == "interrupted"
-    assert err == ""
-    assert process.returncode == 0
+    assert done.stderr == ""
+    assert sorted(done.stdout.splitlines()[:2]) == ["0", "1"]
+    assert done.stdout.splitlines()[-1] == "interrupted"
+    assert done.returncode == 0
+
+
+def test_workers_do_not_tell_that_their_scheduler_is_closed(processes):
+    """It closes first, and a worker that is slow to follow may ask it once more."""
+
+    def told(item):
+        logger, records = logging.getLogger("distributed.worker"), []
+        handler = logging.Handler()
+        handler.emit = records.append
+        logger.addHandler(handler)
+        try:
+            logger.error("Failed to communicate with scheduler during heartbeat.")
+            logger.error("Something else")
+        finally:
+            logger.removeHandler(handler)
+        return [record.getMessage() for record in records]
+
+    assert dict(processes.map(told, [0])) == {0: ["Something else"]}
 
 
 def test_a_function_that_a_worker_cannot_read_is_an_error(processes):
