@@ -258,6 +258,8 @@ def slow(item):
     return item
 
 if __name__ == "__main__":
+    # What runs the tests in the background may have had the signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with connect(sys.argv[1] or None, workers=2) as cluster:
             for item, _ in cluster.map(slow, range(100_000)):
