@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage import filters as skimage_filters
 
 from conftest import to_numpy
-from gpuseg import filters
+from gpuseg import filters, ndfilters, segmentation
 from gpuseg._backend import limit_threads
 from gpuseg._cpu import windows
 
@@ -268,6 +268,34 @@ def test_laplace():
 def test_bad_arguments(call, error, match):
     with pytest.raises(error, match=match):
         call(image_of((5, 6)))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: filters.gaussian(x, 1e30), "within 67108864 pixels, got .* deviation 1e.30"),
+        (lambda x: filters.gaussian(x, 1, truncate=1e9), "deviation 1 .* cut off at 1000000000.0"),
+        (lambda x: filters.difference_of_gaussians(x, 1, 1e30), r"got .* deviation 1e\+30"),
+        (lambda x: filters.threshold_local(x, 3, param=1e308), r"got .* deviation 1e\+308"),
+        (lambda x: filters.threshold_local(x, 10**12 + 1, "mean"), "block_size must span at most"),
+        (lambda x: filters.threshold_local(x, 65537, "median"), r"got \(65537, 65537\)"),
+        (lambda x: filters.laplace(x, 10**9), r"ksize .* got \(1000000000, 1000000000\)"),
+        (lambda x: ndfilters.gaussian_laplace(x, (1, 1e30)), r"got .* deviation 1e\+30"),
+        (lambda x: ndfilters.median_filter(x, 10**12), "size must span at most 2147483648 pixels"),
+        (lambda x: segmentation.split_touching(x > 0.5, sigma=1e30), r"got .* deviation 1e\+30"),
+    ],
+)
+def test_windows_that_no_memory_holds_are_refused_at_once(call, message, container):
+    with pytest.raises(ValueError, match=message):
+        call(container(image_of((5, 6))))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gaussians_may_be_wider_than_the_image(mode, container):
+    image = image_of((9, 12))
+    found = to_numpy(filters.gaussian(container(image), 300, mode=mode, cval=0.3))
+    expected = ndimage.gaussian_filter(image, 300, mode=mode, cval=0.3)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_unknown_chunks_are_refused():

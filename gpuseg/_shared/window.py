@@ -20,6 +20,9 @@ MODES = ("reflect", "constant", "nearest", "mirror", "wrap")
 # unless the axis is so long that chunks along it should stay.
 _DCT_RADIUS = 64
 _DCT_LENGTH = 4096
+# Pixels around one that can be asked for, along an axis and at all: their weights take 3 GB.
+_FARTHEST = 1 << 26
+_MOST = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,30 @@ def check_real(dtype: np.dtype[Any]) -> None:
         raise TypeError(f"image must be bool, integer or floating, got {dtype}")
 
 
-def check_truncate(truncate: Any) -> None:
-    """Refuse a Gaussian that ends nowhere, or before it begins."""
+def gaussian_radii(sigma: Sequence[float], truncate: Any) -> tuple[int, ...]:
+    """Where a Gaussian is cut off along each axis.
+
+    Raises
+    ------
+    ValueError
+        If it ends nowhere, before it begins, or farther away than weights can be held for.
+    """
     if not check_number(truncate, "truncate", 0) < math.inf:
         raise ValueError(f"truncate must be finite, got {truncate}")
+    for one in sigma:
+        if not float(truncate) * float(one) <= _FARTHEST:
+            raise ValueError(
+                f"a Gaussian must end within {_FARTHEST} pixels, got one of deviation {one} that "
+                f"is cut off at {truncate} of them"
+            )
+    return tuple(math.floor(truncate * one + 0.5) for one in sigma)
+
+
+def check_sizes(sizes: Sequence[int], name: str, *, lines: bool = False) -> None:
+    """Refuse windows, or `lines` along each axis, of more pixels than memory can be thought of."""
+    pixels, most = (max(sizes), 2 * _FARTHEST) if lines else (math.prod(sizes), _MOST)
+    if pixels > most:
+        raise ValueError(f"{name} must span at most {most} pixels, got {tuple(sizes)}")
 
 
 def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -124,8 +147,8 @@ def gaussian(
 ) -> Window:
     """Gaussian of the given deviation along each axis."""
     check_number(cval, "cval")
-    check_truncate(truncate)
-    radius = [math.floor(truncate * s + 0.5) if s > 1e-15 else 0 for s in sigma]
+    reaches = gaussian_radii(sigma, truncate)
+    radius = [r if s > 1e-15 else 0 for s, r in zip(sigma, reaches, strict=True)]
     whole = tuple(
         axis
         for axis, (size, r) in enumerate(zip(shape, radius, strict=True))

@@ -9,7 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg._backend import floor, implementation
-from gpuseg._shared.window import Window, check_mode, check_real, float_dtype, native, per_axis
+from gpuseg._shared.window import (
+    Window,
+    check_mode,
+    check_real,
+    check_sizes,
+    float_dtype,
+    gaussian_radii,
+    native,
+    per_axis,
+)
 from gpuseg._shared.window import gaussian as gaussian_window
 from gpuseg._validate import check_integer, check_number
 from gpuseg.typing import Array
@@ -59,7 +68,8 @@ def gaussian(
     TypeError
         If the image is complex, or none of these arrays.
     ValueError
-        If `sigma` is negative, infinite or not one for each axis, or `mode` unknown.
+        If `sigma` is negative, not one for each axis, or so wide that `truncate` of them are
+        more than 2^26 pixels; if `mode` is unknown.
 
     Notes
     -----
@@ -149,6 +159,7 @@ def difference_of_gaussians(
     high = _sigmas(wide, image.ndim, channel_axis, "high_sigma")
     if any(b < a for a, b in zip(low, high, strict=True)):
         raise ValueError(f"high_sigma must be at least low_sigma, got {high_sigma} < {low_sigma}")
+    gaussian_radii(high, truncate)
     narrow, broad = (
         gaussian(image, sigmas, mode=mode, cval=cval, truncate=truncate) for sigmas in (low, high)
     )
@@ -304,7 +315,8 @@ def laplace(image: Array, ksize: int = 3) -> Array:
     >>> laplace(np.array([0.0, 0, 1, 0, 0]))
     array([ 0., -1.,  2., -1.,  0.])
     """
-    check_integer(ksize, "ksize", 3)
+    floor(image)
+    check_sizes((check_integer(ksize, "ksize", 3),) * image.ndim, "ksize")
     return _edges(image, "laplace", ksize // 2, "reflect", ksize=ksize)
 
 

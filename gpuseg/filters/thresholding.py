@@ -10,7 +10,7 @@ import numpy as np
 
 from gpuseg._backend import floor, implementation
 from gpuseg._shared.neighbours import resolve
-from gpuseg._shared.window import Window, check_mode, float_dtype, per_axis
+from gpuseg._shared.window import Window, check_mode, check_sizes, float_dtype, per_axis
 from gpuseg._shared.window import gaussian as gaussian_window
 from gpuseg._validate import check_grey, check_integer, check_labelable, check_number
 from gpuseg.typing import Array
@@ -322,6 +322,7 @@ def _box_window(
     image: Array, sizes: tuple[int, ...], method: str, mode: str, cval: float, param: Any
 ) -> Window:
     dtype = float_dtype(image.dtype)
+    check_sizes(sizes, "block_size", lines=method == "mean")
     reach = tuple(size // 2 for size in sizes)
     options = {"size": sizes, "mode": mode, "cval": cval}
     if method == "mean":

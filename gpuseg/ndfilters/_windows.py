@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpuseg._backend import floor, implementation
-from gpuseg._shared.window import Window, check_mode, native, per_axis
+from gpuseg._shared.window import Window, check_mode, check_sizes, native, per_axis
 from gpuseg._validate import check_integer, check_number
 from gpuseg.typing import Array, NumpyArray
 
@@ -37,6 +37,7 @@ def make_footprint(image: Array, size: Any, footprint: Any) -> NumpyArray:
         sizes = per_axis(size, image.ndim, "size", check_integer)
         if any(one < 1 for one in sizes):
             raise ValueError(f"size must be positive, got {size}")
+        check_sizes(sizes, "size")
         return np.ones(sizes, bool)
     shape = np.asarray(footprint) != 0
     if shape.ndim != image.ndim or not shape.any():

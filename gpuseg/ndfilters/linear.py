@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpuseg._backend import floor
-from gpuseg._shared.window import check_truncate, per_axis
+from gpuseg._shared.window import gaussian_radii, per_axis
 from gpuseg._validate import check_integer
 from gpuseg.ndfilters._windows import apply, check_origins, make_footprint, reach
 from gpuseg.typing import Array
@@ -108,7 +108,7 @@ def gaussian_filter(
     Raises
     ------
     ValueError
-        If `sigma` is negative or not one for each axis, or `mode` is unknown.
+        If `sigma` is negative, not one for each axis or too wide, or `mode` is unknown.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def gaussian_filter(
     array([ 0, 10, 78, 10,  0])
     """
     sigmas = _sigmas(image, sigma)
-    around = _radii(sigmas, truncate)
+    around = gaussian_radii(sigmas, truncate)
     orders = per_axis(order, image.ndim, "order", check_integer)
     if any(one < 0 for one in orders):
         raise ValueError(f"order must be at least 0, got {order}")
@@ -161,7 +161,7 @@ def gaussian_gradient_magnitude(
     array([0.9, 2.9, 2.9, 1. , 0.1])
     """
     sigmas = _sigmas(image, sigma)
-    around = _radii(sigmas, truncate)
+    around = gaussian_radii(sigmas, truncate)
     return _apply(
         "gaussian_gradient_magnitude", image, around, mode, cval, sigma=sigmas, truncate=truncate
     )
@@ -183,7 +183,7 @@ def gaussian_laplace(
     array([  0.1,  10.2, -25.2,  10.2,   0.1])
     """
     sigmas = _sigmas(image, sigma)
-    around = _radii(sigmas, truncate)
+    around = gaussian_radii(sigmas, truncate)
     return _apply("gaussian_laplace", image, around, mode, cval, sigma=sigmas, truncate=truncate)
 
 
@@ -304,11 +304,6 @@ def _sigmas(image: Array, sigma: Any) -> tuple[float, ...]:
     if any(not 0 <= one < math.inf for one in sigmas):
         raise ValueError(f"sigma must be finite and not negative, got {sigma}")
     return sigmas
-
-
-def _radii(sigmas: Sequence[float], truncate: float) -> tuple[int, ...]:
-    check_truncate(truncate)
-    return tuple(math.floor(truncate * sigma + 0.5) for sigma in sigmas)
 
 
 def _axis(image: Array, axis: int) -> int:

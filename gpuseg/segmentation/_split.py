@@ -8,6 +8,7 @@ import numpy as np
 
 from gpuseg import measure
 from gpuseg._backend import floor, implementation
+from gpuseg._shared.window import gaussian_radii
 from gpuseg._validate import check_number
 from gpuseg.filters import gaussian
 from gpuseg.morphology import distance_transform_edt
@@ -73,6 +74,7 @@ def split_touching(
         raise ValueError(f"min_distance must be an integer of at least 1, got {min_distance!r}")
     if not 0 <= check_number(sigma, "sigma") < float("inf"):
         raise ValueError(f"sigma must be at least 0 and finite, got {sigma}")
+    gaussian_radii((sigma,), 4.0)
     parts, _ = measure.label(mask, connectivity=connectivity)
     peaks = implementation(mask, "peaks")
     distance = distance_transform_edt(mask)
