@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import dask.array as da
 import numpy as np
@@ -203,15 +201,17 @@ def test_other_questions_start_anew(target):
     np.testing.assert_array_equal(stored(target), by_scipy(IMAGE, 1)[0])
 
 
-SLOW = """
-import os, sys, time
+MORTAL = """
+import itertools, os, signal, sys
 import numpy as np, dask.array as da
 from gpuseg.measure import label_to_zarr
 sys.path.insert(0, {tests!r})
 from label_cases import noise
+reads = itertools.count(1)
 def load(block):
     os.write(1, b"read\\n")
-    time.sleep(float(os.environ["PAUSE"]))
+    if next(reads) == int(os.environ["READS"]):
+        os.kill(os.getpid(), signal.SIGKILL)
     return block
 image = da.from_array(noise(61, 90, seed=5), chunks=(16, 20), name="the image")
 image = image.map_blocks(load, name="loaded", dtype=bool, meta=np.empty((0, 0), bool))
@@ -220,26 +220,18 @@ print(label_to_zarr(image, {target!r}, workers=2))
 
 
 def test_killed_processes(target):
-    code = SLOW.format(tests=os.path.dirname(__file__), target=str(target))
+    code = MORTAL.format(tests=os.path.dirname(__file__), target=str(target))
+
+    def run(reads):
+        environment = {**os.environ, "READS": str(reads)}
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+
     for reads in (5, 24):
-        process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PAUSE": "0.05"},
-        )
-        for _ in range(reads):
-            assert process.stdout.readline() == b"read\n"
-        time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        killed = run(reads)
+        assert killed.returncode == -9, killed.stderr
         assert not target.exists()
-    whole = subprocess.run(
-        [sys.executable, "-c", code],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "PAUSE": "0"},
-    )
+    whole = run(0)
+    assert whole.returncode == 0, whole.stderr
     *reads, count = whole.stdout.split()
     assert int(count) == COUNT
     assert len(reads) < 25

@@ -143,9 +143,9 @@ def test_server_that_fails_for_a_while(served, monkeypatch):
 
 
 def test_server_that_refuses_connections_is_no_missing_file():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with pytest.raises(SlideError, match=f"a.svs: .*{port}") as refused:
-        open_slide(f"http://127.0.0.1:{port}/a.svs")
-    assert "404" not in str(refused.value)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        port = taken.getsockname()[1]
+        with pytest.raises(SlideError, match=f"a.svs: .*{port}") as refused:
+            open_slide(f"http://127.0.0.1:{port}/a.svs")
+    assert "(404)" not in str(refused.value)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from gpuseg._backend import limit_threads
 from gpuseg._cpu._strips import shared, strips
+
+PATIENCE = 300  # seconds
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -19,32 +23,39 @@ def test_results_are_in_order(threads, parts):
 
 
 def test_caller_and_helper_work_at_once():
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=PATIENCE)
     with limit_threads(2):
         found = shared(lambda _: (both.wait(), threading.get_ident())[1], range(2))
     assert len(set(found)) == 2
     assert threading.get_ident() in found
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="for systems that fork")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_process_has_helpers_of_its_own():
-    with limit_threads(2):
-        shared(str, range(2))
-        child = os.fork()
-        if child == 0:
-            try:
-                both = threading.Barrier(2, timeout=30)
-                shared(lambda _: both.wait(), range(2))
-                os._exit(0)
-            finally:
-                os._exit(1)
+FORKED = """
+import os, sys, threading
+from gpuseg._backend import limit_threads
+from gpuseg._cpu._strips import shared
+
+with limit_threads(2):
+    shared(str, range(2))
+    child = os.fork()
+    both = threading.Barrier(2, timeout=float(sys.argv[1]))
+    shared(lambda _: both.wait(), range(2))
+    if child:
         assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="for systems that fork")
+def test_a_forked_process_has_helpers_of_its_own():
+    """Of a process that has no other threads, whose locks the child would find taken."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED, str(PATIENCE)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("culprit", ["caller", "helper"])
 def test_an_error_ends_the_work(culprit):
-    both, caller = threading.Barrier(2, timeout=30), threading.get_ident()
+    both, caller = threading.Barrier(2, timeout=PATIENCE), threading.get_ident()
     done = []
 
     def work(k):
