@@ -131,6 +131,26 @@ def equals_left(image: Any, row: int, other: int, word: int) -> Any:
     return _equal(image, row, x0, other, x0 - 1) >> np.uint64(x - x0)
 
 
+@intrinsic
+def put_word(typingctx: Any, out: Any, at: Any, value: Any) -> Any:
+    """Set the 64 elements of `out` from `at` on to one value."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        out, at, value = args
+        kind = signature.args[0]
+        vector = ir.VectorType(context.get_data_type(kind.dtype), WORD)
+        filled = ir.Constant(vector, ir.Undefined)
+        first = builder.insert_element(filled, value, ir.IntType(32)(0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), WORD), None)
+        splat = builder.shuffle_vector(first, filled, zeros)
+        pointer = _pointer(context, builder, kind, out, [at])
+        target = builder.bitcast(pointer, vector.as_pointer())
+        builder.store(splat, target).align = kind.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.none(out, types.int64, out.dtype), codegen
+
+
 # Bits set among bits 0 to j of a byte, at [byte, j].
 _RANKS = np.array([[(byte & ((2 << j) - 1)).bit_count() for j in range(8)] for byte in range(256)])
 RANKS = _RANKS.astype(np.uint8)
