@@ -34,22 +34,38 @@ def floor(array: Array) -> str:
     Raises
     ------
     TypeError
-        If `array` is none of a NumPy, CuPy or Dask array, or masked: its mask would not count.
+        If `array` is none of a NumPy, CuPy or Dask array, or masked (its mask would not count), or
+        of a kind with operators of its own, as of matrices or of numbers with units.
     """
     # CuPy first: the test suite's stand-in for cupy.ndarray is a subclass of numpy.ndarray.
     if is_cupy_array(array):
         return "_cuda"
-    dask = is_dask_array(array)
-    if isinstance(array._meta if dask else array, np.ma.MaskedArray):
-        named = "dask.array.ma.filled(array, value)" if dask else "array.filled(value)"
-        raise TypeError(f"expected a plain array, got a masked one; fill it with `{named}`")
-    if dask:
+    if is_dask_array(array):
+        _check_plain(
+            array._meta, "dask.array.ma.filled(array, value)", "array.map_blocks(numpy.asarray)"
+        )
         return "_dask"
     if isinstance(array, np.ndarray):
+        _check_plain(array, "array.filled(value)", "numpy.asarray(array)")
         return "_cpu"
     raise TypeError(
         f"expected a NumPy, CuPy or Dask array, got {type(array).__module__}.{type(array).__name__}"
     )
+
+
+def _check_plain(array: Array, filled: str, converted: str) -> None:
+    """Refuse arrays with operators of their own; memory maps and the like have NumPy's."""
+    kind, plain = type(array), np.ndarray
+    if kind is plain or not isinstance(array, plain) or is_cupy_array(array):
+        return
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"expected a plain array, got a masked one; fill it with `{filled}`")
+    own = "__array_ufunc__", "__array_function__"
+    if isinstance(array, np.matrix) or any(getattr(kind, n) is not getattr(plain, n) for n in own):
+        raise TypeError(
+            f"expected a plain array, got a {kind.__module__}.{kind.__name__}; convert it with "
+            f"`{converted}`"
+        )
 
 
 def implementation(array: Array, noun: str) -> ModuleType:

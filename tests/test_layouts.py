@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ import dask.array as da
 import numpy as np
 import pytest
 from test_support import MODULES, _call, _host, _names
+
+from gpuseg import measure, ndmeasure
 
 OPERATIONS = [(module, name) for module in MODULES for name in _names(module)]
 
@@ -36,6 +39,17 @@ def other_bytes(array: np.ndarray) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("S"))
 
 
+class Tagged(np.ndarray):
+    """Like a memory map, or what imageio reads: NumPy's operators, and more about the array."""
+
+
+class Metres(np.ndarray):
+    """Like numbers with units: operators of its own."""
+
+    def __array_ufunc__(self, *inputs, **options):
+        raise NotImplementedError("metres can't be compared with numbers")
+
+
 def in_chunks(array: np.ndarray) -> Any:
     """Other bytes, and chunks without pixels."""
     chunks = [(0, 2, 0, size - 2, 0) if size != 3 else 3 for size in array.shape]
@@ -49,6 +63,7 @@ LAYOUTS: list[Callable[[np.ndarray], Any]] = [
     unaligned,
     read_only,
     other_bytes,
+    lambda array: array.view(Tagged),
 ]
 
 
@@ -63,6 +78,7 @@ def same(found: Any, expected: Any) -> None:
             same(one, other)
         return
     np.testing.assert_array_equal(found, expected)
+    assert not isinstance(found, Tagged)
     assert np.asarray(found).dtype.str == np.asarray(expected).dtype.str
 
 
@@ -99,9 +115,30 @@ def test_what_is_no_array_of_pixels_is_refused(module, name):
     for wrap, message in (
         (np.ma.masked_array, "masked"),
         (lambda array: da.from_array(np.ma.masked_array(array)), "masked"),
+        (lambda array: array.view(Metres), r"a .*test_layouts.Metres; .* `numpy.asarray\(array\)`"),
+        (
+            lambda array: da.from_array(array.view(Metres), asarray=False),
+            r"map_blocks\(numpy.asarr",
+        ),
         (lambda array: array.tolist(), "expected a NumPy, CuPy or Dask array, got builtins.list"),
     ):
         with pytest.raises(TypeError, match=message):
             call(wrap)
     with pytest.raises((TypeError, ValueError), match=r"ax[ei]s|three channels|2-D or 3-D"):
         call(lambda array: array.ravel()[:1].reshape(()))
+
+
+def test_matrices_are_refused():
+    image, labels = np.arange(12.0).reshape(3, 4), np.arange(12).reshape(3, 4) // 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        matrix = np.matrix(image)
+    for name in ("median", "mean", "standard_deviation", "center_of_mass", "extrema"):
+        function = getattr(ndmeasure, name)
+        for arguments in ((matrix, labels, [1, 2]), (image, matrix.astype(int), [1, 2])):
+            with pytest.raises(TypeError, match=r"got a numpy.matrix; .* `numpy.asarray\(array\)`"):
+                function(*arguments)
+    with pytest.raises(TypeError, match=r"got a numpy.matrix"):
+        measure.label(matrix > 4)
+    found = ndmeasure.median(image.view(Tagged), labels.view(Tagged), [1, 2])
+    np.testing.assert_array_equal(found, [4, 7])

@@ -38,7 +38,7 @@ def grey(
 
     Then what they took away ("white") or added ("black"), if `tophat` says so.
     """
-    image = image.astype(native(image.dtype), copy=False)
+    image = np.asarray(image, native(image.dtype))
     found = image
     one = _masks if image.dtype == bool else _extremes
     for step in steps:
