@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import warnings
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from conftest import to_numpy
-from gpuseg._shared.prediction import Grid
+from gpuseg._shared.prediction import Grid, stacked
 from gpuseg.segmentation import OnnxModel, predict
 
 
@@ -94,6 +95,46 @@ def test_chunks_change_no_bit(data):
     assert lazy.dtype == np.float32
     assert lazy.chunks == da.from_array(image, chunks=chunks).chunks
     assert np.array_equal(lazy.compute(scheduler="sync"), expected)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize(
+    ("shape", "overlap", "halo"), [((50,), 8, 1), ((33, 41), 7, 0), ((20, 9, 17), 5, 1)]
+)
+def test_tiles_are_added_in_raster_order(shape, overlap, halo, dtype, rng, container):
+    """Each product rounds and each sum begins at 0, bit for bit: also where floats are wide."""
+    image = rng.normal(size=shape).astype(dtype)
+    image[rng.random(shape) < 0.3] = -0.0
+
+    def model(tiles):
+        return np.stack(
+            [tiles * np.cos(np.arange(tiles.size, dtype=dtype)).reshape(tiles.shape)], 1
+        )
+
+    grid = Grid(shape, *(((n,) * len(shape)) for n in (16, overlap, halo)), "hann", 0)
+    outputs = [model(stacked([image[slices(grid.box(i))]], grid, 1))[0] for i in grid.indices()]
+    total = np.zeros((1, *shape))
+    for index, output in zip(grid.indices(), outputs, strict=True):
+        for pieces in itertools.product(*(grid.parts(k, i) for k, i in enumerate(index))):
+            corner = [starts[i] for starts, i in zip(grid.starts, index, strict=True)]
+            ends = [(a - c, b - c) for c, (a, b, _) in zip(corner, pieces, strict=True)]
+            part = output[(..., *slices(ends))].astype(np.float64)
+            for k, (_, _, weights) in enumerate(pieces):
+                if weights is not None:
+                    part = part * weights.reshape(
+                        [-1 if at == k else 1 for at in range(len(shape))]
+                    )
+            place = (..., *(slice(a, b) for a, b, _ in pieces))
+            total[place] += part
+            if all(weights is None for _, _, weights in pieces):
+                total[place] = part  # a copy: -0.0 stays
+    expected = total.astype(dtype)
+    found = predict(container(image, 1), model, tile=16, overlap=overlap, halo=halo)
+    assert np.asarray(found).tobytes() == expected.tobytes()
+
+
+def slices(box):
+    return tuple(slice(*ends) for ends in box)
 
 
 @pytest.mark.parametrize("shape", [(61, 47), (23, 30, 19)])

@@ -16,13 +16,12 @@ from dask.base import tokenize
 from gpuseg._backend import limit_threads
 from gpuseg._dask import _by_label as by_label
 from gpuseg._shared.prediction import (
+    Blend,
     Box,
     Grid,
     Index,
     Model,
-    add,
     checked,
-    mixing_type,
     namespace,
     stacked,
 )
@@ -142,7 +141,8 @@ def _blend(outputs: list[Array], *, box: Box, tiles: list[Slot], grid: Grid) -> 
     xp = namespace(first)
     channels = first.shape[1 : 1 + first.ndim - 1 - len(grid.tile[grid.lead :])]
     shape = (*channels, *(high - low for low, high in box))
-    total = xp.zeros(shape, dtype=mixing_type(first.dtype, grid))
+    result = xp.empty(shape, dtype=first.dtype)
+    blend = Blend(result, box, grid)
     for index, number, slot in tiles:
-        add(total, box, outputs[number][slot], index, grid)
-    return total.astype(first.dtype, copy=False)
+        blend.add(outputs[number][slot], index)
+    return result

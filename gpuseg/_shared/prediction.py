@@ -88,7 +88,7 @@ class Grid:
     def parts(self, axis: int, i: int) -> list[tuple[int, int, NumpyArray | None]]:
         """Span of tile `i` along an axis in up to three parts, with weights; None is 1."""
         low, high = self.span(axis, i)
-        rise = self._ramp(axis)
+        rise = self._ramps[axis]
         width = rise.size
         first, last = i == 0 or not width, i == len(self.starts[axis]) - 1 or not width
         inner, outer = (low if first else low + width), (high if last else high - width)
@@ -101,8 +101,13 @@ class Grid:
             found.append((outer, high, 1 - rise))
         return found
 
-    def _ramp(self, axis: int) -> NumpyArray:
-        width = self.overlap[axis] - 2 * self.halo[axis]
+    @cached_property
+    def _ramps(self) -> tuple[NumpyArray, ...]:
+        """Rising weights along each axis."""
+        return tuple(map(self._ramp, self.overlap, self.halo))
+
+    def _ramp(self, overlap: int, halo: int) -> NumpyArray:
+        width = overlap - 2 * halo
         rise = (np.arange(width) + 0.5) / max(width, 1)
         if self.window == "hann":
             rise = 0.5 - 0.5 * np.cos(np.pi * rise)
@@ -194,76 +199,81 @@ def checked(output: Any, batch: Array, grid: Grid) -> Array:
     return output
 
 
-def mixing_type(dtype: Any, grid: Grid) -> Any:
-    """In what outputs are added up."""
-    return np.float64 if grid.blended else dtype
+# Part of a tile along an axis, where it goes in a box, and its weights; None is 1.
+Piece = tuple[slice, slice, Array | None]
 
 
-def add(total: Array, box: Box, output: Array, index: Index, grid: Grid) -> None:
-    """Add a tile's output, times its weights, to what is known of a box.
+class Blend:
+    """What is known of a box of the result, to which each tile that has weight there is added.
 
-    Where the tile is alone its values are copied: most of it, and each pass over it costs.
+    Places that one tile decides, most of them, are copied. The others fall into cells, in which the
+    same 2^k tiles have weight; a cell is added up in float64 until the last of them is there.
     """
-    lead = output.ndim - len(grid.tile[grid.lead :])
-    expanded = output.reshape(output.shape[:lead] + grid.tile[: grid.lead] + output.shape[lead:])
-    xp = namespace(total)
-    for pieces in itertools.product(*(grid.parts(axis, i) for axis, i in enumerate(index))):
-        inner: list[Any] = [...]
-        outer: list[Any] = [...]
-        factors = []
-        for axis, (low, high, weights) in enumerate(pieces):
-            start, end = box[axis]
+
+    def __init__(self, result: Array, box: Box, grid: Grid) -> None:
+        self._result, self._box, self._grid = result, box, grid
+        self._xp = namespace(result)
+        self._known: dict[Index, list[Piece]] = {}
+        self._cells: dict[Index, tuple[int, Array]] = {}
+
+    def add(self, output: Array, index: Index) -> None:
+        """Add a tile's output, times its weights; tiles come in raster order."""
+        lead = output.ndim - len(self._grid.tile[self._grid.lead :])
+        shape = output.shape
+        output = output.reshape(shape[:lead] + self._grid.tile[: self._grid.lead] + shape[lead:])
+        for axis, i in enumerate(index):
+            if (axis, i) not in self._known:
+                self._known[axis, i] = self._pieces(axis, i)
+        for cell in itertools.product(*(self._known[axis] for axis in enumerate(index))):
+            inner, outer, factors = zip(*cell, strict=True)
+            weights = [factor for factor in factors if factor is not None]
+            part, place = output[(..., *inner)], (..., *outer)
+            if weights:
+                self._mix(part, place, weights)
+            else:
+                self._result[place] = part
+
+    def _pieces(self, axis: int, i: int) -> list[Piece]:
+        """Along an axis: parts of a tile within the box, where they go, and their weights."""
+        found: list[Piece] = []
+        start, end = self._box[axis]
+        corner = self._grid.starts[axis][i]
+        for low, high, weights in self._grid.parts(axis, i):
             first, last = max(low, start), min(high, end)
             if first >= last:
-                break
-            corner = grid.starts[axis][index[axis]]
-            inner.append(slice(first - corner, last - corner))
-            outer.append(slice(first - start, last - start))
-            if weights is not None:
-                shape = [-1 if at == axis else 1 for at in range(len(index))]
-                factors.append(weights[first - low : last - low].reshape(shape))
-        else:
-            part = expanded[tuple(inner)]
-            if not factors:
-                total[tuple(outer)] = part
                 continue
-            part = part.astype(np.float64)
-            for factor in factors:
-                part *= xp.asarray(factor)
-            total[tuple(outer)] += part
+            if weights is not None:
+                shape = [-1 if at == axis else 1 for at in range(len(self._box))]
+                weights = self._xp.asarray(weights[first - low : last - low].reshape(shape))
+            inner, outer = slice(first - corner, last - corner), slice(first - start, last - start)
+            found.append((inner, outer, weights))
+        return found
+
+    def _mix(self, part: Array, place: tuple[Any, ...], weights: Sequence[Array]) -> None:
+        # One factor after the other: their product has more bits than a float64 leaves to it.
+        mixed = part * weights[0]  # float64, as weights are
+        for factor in weights[1:]:
+            mixed *= factor
+        corner = tuple(axis.start for axis in place[1:])
+        count, before = self._cells.pop(corner, (0, 0.0))
+        mixed += before  # at first 0: two negative zeros make a positive one, as in any sum
+        if count + 1 < 2 ** len(weights):
+            self._cells[corner] = count + 1, mixed
+        else:
+            self._result[place] = mixed
 
 
 def predict(image: Array, model: Model, grid: Grid, batch: int, parallel: bool) -> Array:
-    """Outputs for an image in memory, channels first; a row of tiles is added up at a time."""
+    """Outputs for an image in memory, channels first."""
     results = _outputs(image, model, grid, batch, parallel)
     first = next(results)
     like = first[1]
-    xp = namespace(like)
     lead = like.shape[: like.ndim - len(grid.tile[grid.lead :])]
-    result = xp.empty((*lead, *grid.shape), dtype=like.dtype)
-    rest = tuple((0, size) for size in grid.shape[1:])
-    rows = (0, 0)
-    total = xp.zeros((*lead, 0, *grid.shape[1:]), dtype=mixing_type(like.dtype, grid))
+    result = namespace(like).empty((*lead, *grid.shape), dtype=like.dtype)
+    blend = Blend(result, tuple((0, size) for size in grid.shape), grid)
     for index, output in itertools.chain([first], results):
-        if grid.spans[0][index[0]] != rows:
-            total = _next_rows(total, rows, grid.spans[0][index[0]], result, len(lead))
-            rows = grid.spans[0][index[0]]
-        add(total, (rows, *rest), output, index, grid)
-    result[(*(slice(None),) * len(lead), slice(*rows))] = total
+        blend.add(output, index)
     return result
-
-
-def _next_rows(
-    total: Array, rows: tuple[int, int], coming: tuple[int, int], result: Array, lead: int
-) -> Array:
-    """Write what is finished of the rows, and go on with the ramp below it."""
-    every = (slice(None),) * lead
-    done, left = coming[0] - rows[0], rows[1] - coming[0]
-    result[(*every, slice(rows[0], coming[0]))] = total[(*every, slice(0, done))]
-    shape = (*total.shape[:lead], coming[1] - coming[0], *total.shape[lead + 1 :])
-    fresh = namespace(total).zeros(shape, dtype=total.dtype)
-    fresh[(*every, slice(0, left))] = total[(*every, slice(done, None))]
-    return fresh
 
 
 def _outputs(
