@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import time
 import dask.array as da
 import numpy as np
 import pytest
+from _disk import full_disk
 
 from gpuseg.pipeline import Run, RunError, Stored, step
 from gpuseg.pipeline._folders import LocalFolder
@@ -85,20 +87,16 @@ def test_cleanup_keeps_what_a_script_took_by_name(tmp_path):
 
 
 def test_a_full_disk_keeps_what_is_written(tmp_path):
-    resource = pytest.importorskip("resource")
     calls.clear()
+    Run(tmp_path / "elsewhere")(chunked, IMAGE).get()
     run = Run(tmp_path)
     image = IMAGE.copy()
     image[:32] = 0  # these chunks are small enough to fit
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1800, hard))
+    with full_disk(1800):
         with pytest.raises(RunError, match=r"8 chunks failed, the others are kept: chunk \(2, 0\)"):
             run(chunked, image).get()
         with pytest.raises(RunError, match="File too large"):
             run(same, list(range(1000))).get()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert run.results() == []
     calls.clear()
     assert (Run(tmp_path)(chunked, image).get().compute() == image * 2).all()
@@ -173,12 +171,15 @@ def test_a_killed_scheduler_leaves_what_is_written(tmp_path):
     cluster = subprocess.Popen([sys.executable, "-c", command], stdout=-1, stderr=-3, text=True)
     address = cluster.stdout.readline().strip()
     log = str(tmp_path / "log")
+    written = f"{tmp_path}/run/.gpuseg/partial/*/value.ome.zarr/0/c/*/*"
 
     def block(block, block_id=None):
         with open(log, "a") as file:
             file.write(f"{block_id}\n")
         if block_id == (1, 0) and os.getpid() != here:
-            time.sleep(0.3)  # what is done is on the disk by then
+            end = time.monotonic() + 300
+            while not glob.glob(written) and time.monotonic() < end:
+                time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
         return block * 2
 
@@ -186,7 +187,7 @@ def test_a_killed_scheduler_leaves_what_is_written(tmp_path):
     made = step(version="1", storage={"levels": 1})(lambda: lazy(block))
     with pytest.raises(RunError, match=r"cluster was lost|closed|lost|cancelled"):
         Run(tmp_path / "run", scheduler=address)(made).get()
-    assert cluster.wait(30) == -9
+    assert cluster.wait(600) == -9
     cluster.stdout.close()
     before = (tmp_path / "log").read_text().splitlines()
     again = Run(tmp_path / "run")

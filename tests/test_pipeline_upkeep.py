@@ -282,11 +282,11 @@ def test_wait_ends_with_the_last_result(study):
     run = read_script(script).runs[0]
     reasons: list[object] = []
     thread = threading.Thread(
-        target=lambda: reasons.append(wait(run, list(run.declared.values()), 60, look=0.01))
+        target=lambda: reasons.append(wait(run, list(run.declared.values()), 600, look=0.01))
     )
     thread.start()
     assert main(["run", script]) == 0
-    thread.join(60)
+    thread.join(600)
     assert reasons == [None]
 
 
@@ -297,7 +297,7 @@ def test_wait_ends_with_a_failure(study):
     failures = run.store.failures
     run.store.failures = lambda: answers.pop() if answers else failures()
     main(["run", study((13,))])
-    assert "ValueError: bad luck" in wait(run, run.declared.values(), 60)
+    assert "ValueError: bad luck" in wait(run, run.declared.values(), 600)
 
 
 @pytest.mark.parametrize(
