@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -38,6 +39,15 @@ def _missing_compiler() -> str | None:
     except emulator.CompilerMissing as missing:
         return str(missing)
     return None
+
+
+with contextlib.suppress(ModuleNotFoundError):
+    from hypothesis import HealthCheck, settings
+
+    # A machine that is busy, or compiles for the first time, is no failure.
+    unhurried = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+    settings.register_profile("unhurried", settings.default, **unhurried)
+    settings.load_profile("unhurried")
 
 
 # Where `ci/gpu.sh` asks for that, what needs a package that is missing is left out.

@@ -64,8 +64,22 @@ def test_leases_survive_kills_too(kind, soaks):
 # -- claims --------------------------------------------------------------------------------------
 
 
+owners: list[Leases] = []
+
+
+@pytest.fixture(autouse=True)
+def no_owners():
+    """Threads that renew a lease for ever end with the test."""
+    yield
+    for owner in owners:
+        with owner._guard:
+            owner._mine.clear()
+    owners.clear()
+
+
 def quick(folder, **named) -> Leases:
-    return Leases(folder, **{"beat": 0.01, "patience": 0.05, "settle": 0.01, **named})
+    owners.append(Leases(folder, **{"beat": 0.01, "patience": 0.05, "settle": 0.01, **named}))
+    return owners[-1]
 
 
 @pytest.fixture(params=["locks", "leases", "memory"])

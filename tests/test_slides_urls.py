@@ -6,6 +6,7 @@ import socket
 import threading
 import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import fsspec
 import numpy as np
@@ -122,7 +123,8 @@ def test_server_without_byte_ranges(served, monkeypatch):
 def test_server_that_fails_for_a_while(served, monkeypatch):
     folder, url = served
     path = write_pyramid(folder / "c.tif", smooth_image(300, 421), compression="jpeg")
-    monkeypatch.setattr("time.sleep", lambda _: None)
+    # Of this module alone: threads of other tests may be asleep.
+    monkeypatch.setattr("gpuseg.io._bytes.time", SimpleNamespace(sleep=lambda _: None))
     slide = open_slide(f"{url}/c.tif")
     fetch = slide._reader._source._filesystem.cat_ranges
     calls = []
