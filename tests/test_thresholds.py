@@ -13,6 +13,8 @@ from skimage import filters as skimage_filters
 
 from conftest import to_numpy
 from gpuseg import filters
+from gpuseg._backend import limit_threads
+from gpuseg._cpu import filters as engine
 
 GLOBAL = ["otsu", "yen", "triangle", "li"]
 
@@ -217,6 +219,18 @@ def test_local_means_do_not_depend_on_chunks(shape, half, mode, chunk, floating)
     np.testing.assert_allclose(whole, expected, rtol=1e-9, atol=1e-9)
     cut = filters.threshold_local(da.from_array(image, chunks=chunk), **options)
     np.testing.assert_array_equal(cut.compute(), whole)
+
+
+@pytest.mark.parametrize("shape", [(50, 300), (7, 20, 70), (900,)])
+def test_wide_local_means_do_not_depend_on_threads(shape, monkeypatch):
+    monkeypatch.setattr(engine, "_PART_PIXELS", 1)
+    image = image_of(shape, np.float64)
+    with limit_threads(1):
+        one = filters.threshold_local(image, 101, "mean")
+    with limit_threads(5):
+        np.testing.assert_array_equal(filters.threshold_local(image, 101, "mean"), one)
+    expected = skimage_filters.threshold_local(image, 101, "mean")
+    np.testing.assert_allclose(one, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64])

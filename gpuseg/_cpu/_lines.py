@@ -16,6 +16,8 @@ from gpuseg.typing import NumpyArray
 
 # Doubles that are summed at a time; they and what is added stay in the first-level cache.
 _BLOCK = 1024
+# Columns whose boxes are summed together; fewer were slower.
+COLUMNS = 64
 
 PAD = {"reflect": "symmetric", "nearest": "edge", "mirror": "reflect", "wrap": "wrap"}
 
@@ -111,19 +113,21 @@ def _sum_rows(
 
 
 @jit
-def box_rows(source: Any, length: int, table: Any, cval: float, out: Any) -> None:
+def box_rows(
+    source: Any, length: int, table: Any, cval: float, start: int, stop: int, out: Any
+) -> None:
     """Sums of `length` rows along the middle axis of three, by sums of 2, 4, 8 of them.
 
+    Of columns `start` to `stop` alone.
     A running sum is as fast for 11 neighbours and faster by a half for 101, but its rounding
     depends on where the line began.
     """
-    outer, size, inner = source.shape
-    columns = 64
-    here = np.empty((table.size, columns), np.float64)
-    total = np.empty((size, columns), np.float64)
+    outer, size, _ = source.shape
+    here = np.empty((table.size, COLUMNS), np.float64)
+    total = np.empty((size, COLUMNS), np.float64)
     for o in range(outer):
-        for first in range(0, inner, columns):
-            n = min(columns, inner - first)
+        for first in range(start, stop, COLUMNS):
+            n = min(COLUMNS, stop - first)
             for i in range(table.size):
                 at = table[i]
                 if at >= 0:
@@ -159,12 +163,14 @@ def box_rows(source: Any, length: int, table: Any, cval: float, out: Any) -> Non
 
 
 @jit
-def box_columns(source: Any, length: int, table: Any, cval: float, out: Any) -> None:
-    """Sums of `length` neighbours along the last axis of two, in the same order."""
-    lines, size = source.shape
+def box_columns(
+    source: Any, length: int, table: Any, cval: float, start: int, stop: int, out: Any
+) -> None:
+    """Sums of `length` neighbours in lines `start` to `stop`, in the same order."""
+    size = source.shape[1]
     here, there = np.empty(table.size, np.float64), np.empty(table.size, np.float64)
     total = np.empty(size, np.float64)
-    for line in range(lines):
+    for line in range(start, stop):
         for x in range(table.size):
             at = table[x]
             here[x] = source[line, at] if at >= 0 else cval

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from gpuseg._backend import threads
 from gpuseg._cpu import _cosine, _lines, _ranks
 from gpuseg._cpu._extremes import extremes
+from gpuseg._cpu._strips import shared
 from gpuseg._shared.window import float_dtype, gaussian_weights
 from gpuseg.typing import NumpyArray
 
+# Pixels whose boxes are summed in the time that a helper takes to come.
+_PART_PIXELS = 1 << 15
 _ADDED_AS_THEY_ARE = (np.dtype(np.uint8), np.dtype(np.uint16))
 
 
@@ -98,14 +103,23 @@ def local_mean(image: NumpyArray, *, size: Sequence[int], mode: str, cval: float
 def _box_sum(image: NumpyArray, axis: int, length: int, mode: str, cval: float) -> NumpyArray:
     """Sums of `length` neighbours along an axis; exact where the pixels are integers."""
     shape, table = image.shape, _lines.positions(image.shape[axis], length // 2, mode)
-    out = np.empty(shape)
+    outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
     if axis == image.ndim - 1:
-        lines = math.prod(shape[:axis]), shape[axis]
-        _lines.box_columns(_source(image, *lines), length, table, cval, out.reshape(lines))
+        source, sums, count, least = (
+            _source(image, outer, shape[axis]),
+            _lines.box_columns,
+            outer,
+            1,
+        )
     else:
-        rows = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
-        _lines.box_rows(_source(image, *rows), length, table, cval, out.reshape(rows))
-    return out
+        source = _source(image, outer, shape[axis], inner)
+        sums, count, least = _lines.box_rows, inner, _lines.COLUMNS
+    out = np.empty(source.shape)
+    # Wide boxes leave few strips, or one, whose lines are independent of each other.
+    parts = max(1, min(2 * threads(), count // least, out.size // _PART_PIXELS))
+    edges = [count * k // parts // least * least for k in range(parts)] + [count]
+    shared(lambda ends: sums(source, length, table, cval, *ends, out), list(pairwise(edges)))
+    return out.reshape(shape)
 
 
 def ndimage(image: NumpyArray, *, function: str, dtype: Any, **options: Any) -> NumpyArray:
