@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import os
 import re
 import zlib
@@ -109,6 +110,15 @@ def xp(request: pytest.FixtureRequest) -> Iterator:
             yield standin
     else:
         yield np
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_lines_of_progress() -> Iterator[None]:
+    """What a job of five seconds or more tells of itself is in no test but those of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        with contextlib.suppress(ModuleNotFoundError):
+            patch.setattr("gpuseg.cli.progress._EVERY_S", math.inf)
+        yield
 
 
 @pytest.fixture

@@ -12,6 +12,11 @@ from gpuseg.pipeline import Run, step
 from gpuseg.pipeline._watch import Standing, watcher
 
 
+@pytest.fixture(autouse=True)
+def lines_of_progress(monkeypatch):
+    monkeypatch.setattr("gpuseg.cli.progress._EVERY_S", 5.0)
+
+
 @step(version="1")
 def slow(number):
     return number + 1
