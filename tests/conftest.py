@@ -116,7 +116,7 @@ def xp(request: pytest.FixtureRequest) -> Iterator:
 def no_lines_of_progress() -> Iterator[None]:
     """What a job of five seconds or more tells of itself is in no test but those of it."""
     with pytest.MonkeyPatch.context() as patch:
-        with contextlib.suppress(ModuleNotFoundError):
+        with contextlib.suppress(ImportError):
             patch.setattr("gpuseg.cli.progress._EVERY_S", math.inf)
         yield
 
