@@ -262,8 +262,10 @@ def test_errors(target, options, error, message):
 
 def test_a_group_that_is_no_image(tmp_path, target):
     zarr.create_group(tmp_path / "group.zarr")
-    with pytest.raises(ValueError, match=r"group.zarr is neither a zarr array nor an OME-Zarr"):
-        label_to_zarr(tmp_path / "group.zarr", target)
+    (tmp_path / "image.tif").write_bytes(b"II*\0")
+    for name in ("group.zarr", "image.tif"):
+        with pytest.raises(ValueError, match=f"{name} is neither a zarr array nor an OME-Zarr"):
+            label_to_zarr(tmp_path / name, target)
     with pytest.raises(FileNotFoundError):
         label_to_zarr(tmp_path / "nothing.zarr", target)
 
@@ -297,6 +299,8 @@ def test_real_zarr(test_data, target):
         ({"chunks": 0}, ValueError, "chunks must be positive, or -1 for all, got 0"),
         ({"levels": "2"}, TypeError, "levels must be an integer, got '2'"),
         ({"scale": "a"}, TypeError, "scale must be a real number, got 'a'"),
+        ({"scheduler": "nope"}, ValueError, "scheduler must be None, .*, got 'nope'"),
+        ({"workers": 0}, ValueError, "workers must be a positive integer, got 0"),
         ({"scale": 0.5}, TypeError, "scale must be 2 positive numbers, got 0.5"),
         ({"axis_names": 5}, TypeError, "axis_names must be a string such as 'zyx', got 5"),
         ({"unit": 3}, TypeError, "unit must be a string such as 'micrometer', got 3"),

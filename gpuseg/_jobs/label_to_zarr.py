@@ -44,6 +44,7 @@ class Job(NamedTuple):
     store: LabelStore
     levels: list[Layout]
     dtype: np.dtype[Any] | None
+    state: dict[str, str]
 
 
 class Work:
@@ -79,6 +80,7 @@ def run(
     job = _job(image, target, neighbours, background, dtype, layout)
     grids = [level.grid() for level in job.levels]
     with connect(**cluster) as workers:
+        job.store.begin(job.state)
         # Outlines and labels of each chunk, all merges together, and the shards of coarser levels.
         work = Work(len(grids[0]) + 1 + sum(map(len, grids)), progress)
         number = job.store.read_count()
@@ -116,8 +118,7 @@ def _job(
     store = LabelStore(target.with_name(target.name + ".partial"))
     found = levels_io.levels_of(whole, levels)
     state = {"image": image.name, "problem": repr(problem), "levels": repr(found)}
-    store.begin({**state, "dtype": str(dtype)})
-    return Job(image, problem, plan, store, found, dtype)
+    return Job(image, problem, plan, store, found, dtype, {**state, "dtype": str(dtype)})
 
 
 def _dtype(number: int, wanted: np.dtype[Any] | None) -> np.dtype[Any]:

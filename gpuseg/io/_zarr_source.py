@@ -42,13 +42,16 @@ def as_image(source: Any, chunks: Any) -> tuple[Array, dict[str, Any]]:
 
 def _opened(path: str) -> tuple[Any, dict[str, Any]]:
     """Array at a path, or the full image of the OME-Zarr there, with its axes."""
+    wrong = ValueError(f"{path} is neither a zarr array nor an OME-Zarr image")
+    if os.path.isfile(path) and not path.endswith(".zip"):
+        raise wrong
     found = zarr.open(path, mode="r")
     if isinstance(found, zarr.Array):
         return found, {}
     attributes: Any = found.attrs.asdict()
     images = attributes.get("ome", attributes).get("multiscales")
     if not images:
-        raise ValueError(f"{path} is neither a zarr array nor an OME-Zarr image")
+        raise wrong
     axes, first = images[0].get("axes"), images[0]["datasets"][0]
     known: dict[str, Any] = {}
     if axes and all(isinstance(axis, dict) for axis in axes):
