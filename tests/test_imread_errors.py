@@ -102,6 +102,8 @@ def test_bad_arguments(folder, tmp_path):
         imread([])
     with pytest.raises(TypeError, match="a path, a pattern or several paths, got 3"):
         imread(3)
+    with pytest.raises(TypeError, match="hold paths, got one of ndarray"):
+        imread(np.ones((3, 4)))
     with pytest.raises(ValueError, match='"numpy" or "cupy", got \'torch\''):
         imread(name, arraytype="torch")
     with pytest.raises(TypeError, match=r"imread must be a function, got 2 \(nframes=2\)"):

@@ -46,7 +46,11 @@ def find(
         return (_globbed(name, options), False) if _is_pattern(name) else ([name], True)
     if isinstance(filename, bytes) or not isinstance(filename, Iterable):
         raise TypeError(f"filename must be a path, a pattern or several paths, got {filename!r}")
-    names = [os.fspath(each) for each in filename]
+    names = []
+    for each in filename:
+        if not isinstance(each, str | os.PathLike):
+            raise TypeError(f"filename must hold paths, got one of {type(each).__name__}")
+        names.append(os.fspath(each))
     if not names:
         raise ValueError("filename must name at least one file, got an empty list")
     return names, False

@@ -43,7 +43,7 @@ def as_image(source: Any, chunks: Any) -> tuple[Array, dict[str, Any]]:
 def _opened(path: str) -> tuple[Any, dict[str, Any]]:
     """Array at a path, or the full image of the OME-Zarr there, with its axes."""
     wrong = ValueError(f"{path} is neither a zarr array nor an OME-Zarr image")
-    if os.path.isfile(path) and not path.endswith(".zip"):
+    if os.path.isfile(path):
         raise wrong
     found = zarr.open(path, mode="r")
     if isinstance(found, zarr.Array):
