@@ -116,7 +116,7 @@ class Distributed:
     Examples
     --------
     >>> from distributed import LocalCluster
-    >>> with LocalCluster(2, processes=False, dashboard_address=":0") as running:
+    >>> with LocalCluster(2, processes=False, memory_limit=0, dashboard_address=":0") as running:
     ...     with connect(running.scheduler_address) as cluster:
     ...         sorted(cluster.map(abs, [-2, 1]))
     [(-2, 2), (1, 1)]

@@ -187,8 +187,13 @@ def test_an_outer_cluster_is_used_and_left_open():
 
 
 def test_a_running_cluster_is_joined_and_left_running(tmp_path):
+    # A worker that is this process would stand still where earlier tests have used much memory.
     with LocalCluster(
-        n_workers=1, threads_per_worker=3, processes=False, dashboard_address=":0"
+        n_workers=1,
+        threads_per_worker=3,
+        processes=False,
+        memory_limit=0,
+        dashboard_address=":0",
     ) as running:
         with connect(running.scheduler_address) as cluster:
             assert cluster.workers == 3

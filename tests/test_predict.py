@@ -347,7 +347,9 @@ def test_onnx_by_a_worker(unet, rng):
     image = da.from_array(rng.normal(size=(30, 30)).astype(np.float32), chunks=16)
     lazy = predict(image, path, tile=12, overlap=4)
     with (
-        distributed.LocalCluster(1, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(
+            1, processes=False, memory_limit=0, dashboard_address=None
+        ) as cluster,
         distributed.Client(cluster) as client,
     ):
         assert np.array_equal(client.compute(lazy).result(), lazy.compute())

@@ -231,7 +231,11 @@ def test_distributed_workers_read_the_array(pyramid):
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+            n_workers=1,
+            threads_per_worker=2,
+            processes=False,
+            memory_limit=0,
+            dashboard_address=None,
         ) as cluster,
         distributed.Client(cluster),
     ):

@@ -180,7 +180,11 @@ def test_distributed():
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "60s"}),
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+            n_workers=2,
+            threads_per_worker=1,
+            processes=False,
+            memory_limit=0,
+            dashboard_address=None,
         ) as cluster,
         Client(cluster),
         dask.config.set(scheduler="distributed"),
