@@ -120,6 +120,14 @@ def test_what_is_refused(arguments, options, error, message):
         split_touching(*arguments, **options)
 
 
+@pytest.mark.parametrize("shape", [(40,), (30, 50), (12, 14, 16)])
+@pytest.mark.parametrize("sigma", [0, 1.5])
+def test_a_mask_without_background_is_one_object(shape, sigma, container):
+    mask = np.ones(shape, bool)
+    found = to_numpy(split_touching(container(mask, len(shape)), min_distance=3, sigma=sigma))
+    np.testing.assert_array_equal(found, mask)
+
+
 def test_farther_than_the_mask():
     mask = np.ones((5, 9), bool)
     np.testing.assert_array_equal(split_touching(mask, min_distance=10**30), mask)

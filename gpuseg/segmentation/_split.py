@@ -78,8 +78,13 @@ def split_touching(
     parts, _ = measure.label(mask, connectivity=connectivity)
     peaks = implementation(mask, "peaks")
     distance = distance_transform_edt(mask)
-    # Without any background there is no distance: all pixels are alike.
-    distance = np.where(np.isfinite(distance), distance, 1.0)
+    # Without any background there is no distance; a slope with one peak stands for it.
+    lonely = np.isinf(distance)
+    if floor(mask) == "_dask" or lonely.any():
+        distance = np.where(lonely, 0.0, distance)
+        for axis, size in enumerate(mask.shape):
+            shape = [-1 if at == axis else 1 for at in range(mask.ndim)]
+            distance = distance + lonely * np.arange(size).reshape(shape)
     landscape = gaussian(distance, sigma=sigma) if sigma else distance
     markers = peaks.markers(landscape, parts, min(int(min_distance), max(1, *mask.shape)))
     return watershed(-landscape, markers, mask=mask, connectivity=connectivity)
