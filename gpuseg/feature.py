@@ -55,7 +55,8 @@ def peak_local_max(
     TypeError
         If the image is of no real numbers, or on a device, or labels are no integers.
     ValueError
-        If an argument is out of range, or shapes don't match.
+        If an argument is out of range, or shapes don't match; if the image has NaN (for a Dask
+        image, when it is computed).
 
     Examples
     --------

@@ -168,6 +168,14 @@ def test_halves_in_another_byte_order(rng):
     np.testing.assert_array_equal(peak_local_max(image.astype(">f2")), peak_local_max(image))
 
 
+@pytest.mark.parametrize("options", [{}, {"threshold_abs": 0.5}, {"labels": np.ones((9, 11), int)}])
+def test_nan_is_refused(options, rng, container):
+    image = rng.random((9, 11))
+    image[4, 5] = np.nan
+    with pytest.raises(ValueError, match="image must have no NaN"):
+        to_numpy(peak_local_max(container(image), **options))
+
+
 def test_chunks_of_unknown_size():
     image = da.ones((6, 4), chunks=2)
     with pytest.raises(ValueError, match="known sizes"):

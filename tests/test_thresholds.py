@@ -276,6 +276,12 @@ def test_lazy_thresholds_for_hysteresis():
         (lambda x: filters.threshold_local(x, 3, param=-1), ValueError, "got -1"),
         (lambda x: filters.threshold_local(x, 3, mode="odd"), ValueError, "got 'odd'"),
         (lambda x: filters.apply_hysteresis_threshold(x > 0, 0, 1), TypeError, "bool"),
+        (
+            lambda x: filters.apply_hysteresis_threshold(x, x[:4], 1),
+            ValueError,
+            r"low must be a nu",
+        ),
+        (lambda x: filters.apply_hysteresis_threshold(x, 0, x[None]), ValueError, r"high .* \(1, "),
     ],
 )
 def test_bad_arguments(call, error, match):

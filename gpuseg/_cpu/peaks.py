@@ -121,6 +121,7 @@ def peaks(
     if image.size == 0:
         return np.empty((0, image.ndim), np.int64)
     ends = bounds(image)
+    _check(ends)
     if labels is not None:
         parts = [regions(image, labels, distance, border)]
         return by_label(parts, ends, image.shape, distance, least, relative, most)
@@ -129,8 +130,14 @@ def peaks(
     return coordinates([found], ends, image.shape, distance, border, most)
 
 
+def _check(ends: NumpyArray) -> None:
+    if np.isnan(ends).any():
+        raise ValueError("image must have no NaN, got some; replace them by its least value")
+
+
 def threshold(ends: NumpyArray, least: float | None, relative: float | None) -> float:
     """What peaks must be above, given the least and the largest value."""
+    _check(ends)
     above = ends[0] if least is None else least
     return float(above if relative is None else max(above, relative * ends[1]))
 
@@ -144,6 +151,7 @@ def coordinates(
     most: int | None,
 ) -> NumpyArray:
     """Coordinates of the peaks among candidates, the highest first."""
+    _check(ends)
     if ends[0] == ends[1] and np.prod(shape) > 1:
         return np.empty((0, len(shape)), np.int64)
     kept = spaced(

@@ -352,6 +352,11 @@ def apply_hysteresis_threshold(image: Array, low: Any, high: Any) -> Array:
     bool array
         A Dask array is lazy; the image is read three times, and never held.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is no grey one, or a threshold is neither a number nor fits its shape.
+
     Examples
     --------
     >>> import numpy as np
@@ -362,8 +367,15 @@ def apply_hysteresis_threshold(image: Array, low: Any, high: Any) -> Array:
     for name, value in (("low", low), ("high", high)):
         if not hasattr(value, "ndim") or isinstance(value, np.generic):
             check_number(value, name)
-        elif floor(value) == "_dask" and floor(image) != "_dask":
+            continue
+        if floor(value) == "_dask" and floor(image) != "_dask":
             raise TypeError(f"{name} must be no Dask array unless the image is; `{name}.compute()`")
+        sizes = zip(value.shape[::-1], image.shape[::-1], strict=False)
+        if value.ndim > image.ndim or any(size not in (1, wanted) for size, wanted in sizes):
+            raise ValueError(
+                f"{name} must be a number, or fit the image's shape {tuple(image.shape)}, got "
+                f"shape {tuple(value.shape)}"
+            )
     weak = image > np.minimum(low, high)
     check_labelable(weak)
     return implementation(image, "thresholds").hysteresis(weak, image > high)
