@@ -328,7 +328,7 @@ BRAIN = Atlas(random_annotation(7), ROWS, spacing=25)
         ({"units": "mm"}, "units must be 'um' or 'voxels', got 'mm'"),
         (
             {"points": [[5000.0, 0, 0]]},
-            "must overlap the sample, whose points lies at voxels 200 to",
+            "must overlap the sample, whose points lie at voxels 200 to",
         ),
         ({"shape": (5, 5, 5)}, r"spacing \(of the sample, with shape\) must be a positive number"),
         ({"shape": (5, 5), "spacing": 1}, r"three positive integers \(z, y, x\), got \(5, 5\)"),

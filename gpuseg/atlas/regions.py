@@ -185,7 +185,7 @@ def _sampled(
     if not voxels.any():
         corners = np.stack(np.meshgrid(*[(-0.5, n - 0.5) for n in sizes], indexing="ij"), -1)
         raise ValueError(
-            f"the atlas must overlap the sample, which {_extent(corners.reshape(-1, 3), grid)}, "
+            f"the atlas must overlap the sample, which lies {_extent(corners.reshape(-1, 3), grid)}, "
             f"while the annotation has {atlas.shape}; check the affine and its units"
         )
     return voxels
@@ -196,7 +196,7 @@ def _check_overlap(points: NumpyArray, to_voxels: Affine, atlas: Atlas) -> None:
     inside = ((where >= -0.5) & (where < np.array(atlas.shape) - 0.5)).all(axis=1)
     if not inside.any():
         raise ValueError(
-            f"the atlas must overlap the sample, whose points {_extent(points, to_voxels)}, "
+            f"the atlas must overlap the sample, whose points lie {_extent(points, to_voxels)}, "
             f"while the annotation has {atlas.shape}; check the affine and its units"
         )
 
@@ -205,7 +205,7 @@ def _extent(points: NumpyArray, to_voxels: Affine) -> str:
     where = points @ to_voxels.matrix.T + to_voxels.shift
     low, high = where.min(axis=0), where.max(axis=0)
     spans = ", ".join(f"{a:.4g} to {b:.4g}" for a, b in zip(low, high, strict=True))
-    return f"lies at voxels {spans} (z, y, x)"
+    return f"at voxels {spans} (z, y, x)"
 
 
 def density_map(
