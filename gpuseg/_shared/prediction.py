@@ -179,7 +179,11 @@ def checked(output: Any, batch: Array, grid: Grid) -> Array:
     ValueError
         If it has another shape than the tiles.
     """
-    if floor(output) != floor(batch):
+    try:
+        elsewhere = floor(output) != floor(batch)
+    except TypeError:
+        elsewhere = True
+    if elsewhere:
         raise TypeError(
             f"model must return arrays where the tiles are, {type(batch)}, got {type(output)}"
         )
