@@ -397,7 +397,8 @@ def _running(stack: ExitStack, scheduler: str) -> Distributed:
 def _end_workers(local: Any) -> None:
     """End workers that are in the middle of a task, which nobody waits for any more.
 
-    Dask gives a task four seconds, and then tells of it. One that compiles takes longer.
+    Dask gives a task four seconds, and then tells of it, and of results that are lost. One that
+    compiles takes longer.
     """
     import asyncio
 
@@ -405,7 +406,8 @@ def _end_workers(local: Any) -> None:
         nannies = list(local.workers.values())
         await asyncio.gather(*(nanny.close(timeout=_PATIENCE_S) for nanny in nannies))
 
-    logging.getLogger("distributed.nanny").setLevel(logging.ERROR)
+    for name in ("distributed.nanny", "distributed.scheduler"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     local.sync(close)
 
 
