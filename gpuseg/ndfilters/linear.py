@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from gpuseg._backend import floor
 from gpuseg._shared.window import gaussian_radii, per_axis
-from gpuseg._validate import check_integer
+from gpuseg._validate import check_integer, check_number
 from gpuseg.ndfilters._windows import apply, check_origins, make_footprint, reach
 from gpuseg.typing import Array
 
@@ -241,8 +243,9 @@ def uniform_filter(
 
     Notes
     -----
-    SciPy adds and subtracts along a row, so that floats depend, in their last digits, on where it
-    begins. Here floats are summed anew for each pixel, and the same for every chunking.
+    SciPy adds and subtracts along a row, so that what is rounded (floats, integers of 64 bits)
+    depends, in the last digits, on where it begins. Here that is summed anew for each pixel, and
+    the same for every chunking.
 
     Examples
     --------
@@ -253,14 +256,22 @@ def uniform_filter(
     shape = make_footprint(image, size, None).shape
     origins = check_origins(origin, shape)
     around = reach(shape, origins)
-    if image.dtype.kind != "f":
+    dtype = image.dtype
+    whole = dtype.kind in "biu" and dtype.itemsize <= 4
+    if whole and (mode != "constant" or float(check_number(cval, "cval")).is_integer()):
         return _apply("uniform_filter", image, around, mode, cval, size=shape, origin=origins)
     # One pass at least: what is given back is never the image itself.
     for axis in [axis for axis, length in enumerate(shape) if length > 1] or [0]:
         along = tuple(around[axis] if other == axis else 0 for other in range(image.ndim))
-        weights = (1 / shape[axis],) * shape[axis]
-        options = {"weights": weights, "origin": origins[axis], "axis": axis}
-        image = _apply("correlate1d", image, along, mode, cval, **options)
+        length = shape[axis]
+        options = {"origin": origins[axis], "axis": axis}
+        if dtype.kind in "biu":
+            options["weights"] = (1.0,) * length
+            image = _apply("correlate1d", image.astype(np.float64), along, mode, cval, **options)
+            image = np.trunc(image / length).astype(dtype)
+        else:
+            options["weights"] = (1 / length,) * length
+            image = _apply("correlate1d", image, along, mode, cval, **options)
     return image
 
 
