@@ -408,7 +408,15 @@ def _end_workers(local: Any) -> None:
 
     for name in ("distributed.nanny", "distributed.scheduler"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("tornado.application").addFilter(_is_news)
     local.sync(close)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that a connection was closed while a result was on its way."""
+    from distributed.comm import CommClosedError
+
+    return not (record.exc_info and isinstance(record.exc_info[1], CommClosedError))
 
 
 def _started(stack: ExitStack, local: Any, on_gpu: bool = False) -> Distributed:

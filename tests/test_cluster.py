@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import tifffile
 from distributed import Client, LocalCluster
+from distributed.comm import CommClosedError
 
 import gpuseg.cluster
 from gpuseg import _backend
@@ -246,8 +247,8 @@ def test_arguments_are_checked(arguments, message):
         connect(**arguments).__enter__()
 
 
-# A terminal sends the signal to the whole group, workers included. Here it comes between two calls of
-# distributed: within them, and within destructors, Python may tell of it and go on.
+# A terminal sends the signal to the whole group, workers included. Here it comes between two calls
+# of distributed: within them, and within destructors, Python may tell of it and go on.
 INTERRUPTED = """
 import os, signal, sys, time
 from gpuseg.cluster import connect
@@ -312,6 +313,16 @@ def test_workers_do_not_tell_that_their_scheduler_is_closed(processes):
         return [record.getMessage() for record in records]
 
     assert dict(processes.map(told, [0])) == {0: ["Something else"]}
+
+
+def test_connections_that_end_early_are_not_told_of(caplog):
+    """A result may be on its way when the block ends with an error."""
+    with pytest.raises(ZeroDivisionError), connect("processes", workers=1):
+        raise ZeroDivisionError
+    caplog.clear()
+    for error in (CommClosedError("Stream is closed"), ValueError("another")):
+        logging.getLogger("tornado.application").error("callback", exc_info=error)
+    assert [str(record.exc_info[1]) for record in caplog.records] == ["another"]
 
 
 def test_a_function_that_a_worker_cannot_read_is_an_error(processes):
