@@ -291,6 +291,8 @@ def test_ctrl_c_ends_it_quietly(tmp_path, scheduler, seconds):
         text=True,
         timeout=600,
         start_new_session=True,
+        # What clusters of other tests leave behind is removed by whoever sees it first.
+        env={**os.environ, "DASK_TEMPORARY_DIRECTORY": str(tmp_path)},
     )
     assert done.stderr == ""
     assert done.stdout in ("0\ninterrupted\n", "1\ninterrupted\n")
