@@ -204,3 +204,20 @@ def test_a_recipe_with_settings_reads_back_as_the_same(name: str):
     assert (again.title, again.image, again.ndim) == (used.title, used.image, used.ndim)
     assert (again.unit, again.properties) == (used.unit, used.properties)
     assert text_of(whole) == source
+
+
+@pytest.mark.parametrize("name", ["nuclei", "ihc_nuclei", "blood_smear"])
+def test_flat_recipes_of_chunks_are_the_same(name):
+    import dask.array as da
+    import skimage.data
+
+    recipe = recipes.load(name)
+    image = skimage.data.immunohistochemistry()[:180, :200]
+    if recipe.image == "grey":
+        image = 255 - image[..., 0]
+    chunks = (70, 90, 3)[: image.ndim]
+    whole = recipe.segment(image)
+    lazy = recipe.segment(da.from_array(image, chunks=chunks))
+    assert isinstance(lazy, da.Array)
+    np.testing.assert_array_equal(lazy.compute(), whole)
+    assert whole.max() > 3

@@ -37,6 +37,8 @@ MODULES = (
 # What a function takes besides the image; its first argument is made by `_images`.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "difference_of_gaussians": (1, 2),
+    "h_maxima": (20,),
+    "h_minima": (20,),
     "apply_hysteresis_threshold": (50, 200),
     "threshold_local": (5,),
     "separate_stains": (np.eye(3),),

@@ -185,8 +185,9 @@ def _sampled(
     if not voxels.any():
         corners = np.stack(np.meshgrid(*[(-0.5, n - 0.5) for n in sizes], indexing="ij"), -1)
         raise ValueError(
-            f"the atlas must overlap the sample, which lies {_extent(corners.reshape(-1, 3), grid)}, "
-            f"while the annotation has {atlas.shape}; check the affine and its units"
+            "the atlas must overlap the sample, which lies "
+            f"{_extent(corners.reshape(-1, 3), grid)}, while the annotation has {atlas.shape}; "
+            "check the affine and its units"
         )
     return voxels
 

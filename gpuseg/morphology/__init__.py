@@ -14,6 +14,7 @@ from gpuseg.morphology.footprints import (
     white_tophat,
 )
 from gpuseg.morphology.masks import fill_holes, remove_small_holes, remove_small_objects
+from gpuseg.morphology.maxima import h_maxima, h_minima
 
 __all__ = [
     "binary_closing",
@@ -26,6 +27,8 @@ __all__ = [
     "distance_transform_edt",
     "erosion",
     "fill_holes",
+    "h_maxima",
+    "h_minima",
     "opening",
     "remove_small_holes",
     "remove_small_objects",

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from gpuseg import color, filters, measure, morphology, ndmeasure, segmentation
-from gpuseg._backend import floor
 from gpuseg.typing import Array
 
 Image = Annotated[Array, "image"]
@@ -194,18 +193,10 @@ def split(
         relative = (gaussian(image, sigma=sigma) - background) / np.where(mask, height, 1)
         distance = distance * np.maximum(relative, 0.01) ** brightness
     landscape = gaussian(distance, sigma=sigma)
-    peaks = label(_peaks(landscape, depth), connectivity=mask.ndim)
+    # Peaks by distance, as `split_touching` finds them, part nuclei less well: F1 at an IoU of 0.5
+    # falls from 0.943 to 0.933 at best, on every sixth frame of BBBC039.
+    peaks = label(morphology.h_maxima(landscape, depth) > 0, connectivity=mask.ndim)
     return segmentation.watershed(-landscape, peaks, mask=mask)
-
-
-def _peaks(landscape: Array, depth: float) -> Array:
-    # Peaks by distance, as `split_touching` finds them in chunks too, part nuclei less well: F1 at
-    # an IoU of 0.5 falls from 0.943 to 0.933 at best, on every sixth frame of BBBC039.
-    if floor(landscape) != "_cpu":
-        raise TypeError("split is for NumPy arrays; convert the image with `array.compute()`")
-    from skimage.morphology import h_maxima
-
-    return h_maxima(landscape, depth) > 0
 
 
 def expand(labels: Array, *, distance: Length) -> Labels:
