@@ -79,7 +79,7 @@ def outline(
     `inner` says for each axis how many pixels (0 or 1) before and after belong to other parts; the
     rest lies at `origin` of the whole.
     """
-    part = _part(sign * _floats(image), inner, origin, asked.shape)
+    part = _part(_floats(image, sign), inner, origin, asked.shape)
     near = _steps(connectivity, image.ndim)
     basin = np.arange(part.box.size, dtype=np.int32 if part.box.size < 2**31 else np.int64)
     basins.climb(part.box, part.first, part.last, near, basin)
@@ -230,8 +230,8 @@ def _steps(connectivity: int, ndim: int) -> NumpyArray:
     return np.array([s for s in product(*spans) if np.count_nonzero(s) <= connectivity])
 
 
-def _floats(image: NumpyArray) -> NumpyArray:
-    """The same values in float64.
+def _floats(image: NumpyArray, sign: int) -> NumpyArray:
+    """The values, or those negated, in float64.
 
     Raises
     ------
@@ -245,4 +245,4 @@ def _floats(image: NumpyArray) -> NumpyArray:
     values = image.astype(np.float64)
     if image.dtype.kind == "f" and np.isnan(values).any():
         raise ValueError("image must not hold NaN, got some")
-    return values
+    return np.negative(values, values) if sign < 0 else values
