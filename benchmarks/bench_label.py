@@ -43,7 +43,7 @@ def run(quick: bool) -> list[Row]:
     for shape, chunk, connectivity in (((16384, 16384), 2048, 2), ((1024,) * 3, 256, 3)):
         cut = 64 if quick else 1
         small = tuple(max(4, side // cut) for side in shape)
-        rows.append(_chunked(small, max(2, chunk // cut), connectivity, 1 if quick else 3))
+        rows.append(_chunked(small, max(2, chunk // cut), connectivity, 1 if quick else 9))
     if importlib.util.find_spec("dask_image") is not None:
         rows += _against_dask_image(quick)
     rows += _merges(quick)

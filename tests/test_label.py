@@ -257,3 +257,14 @@ def test_flips_and_turns_keep_the_components():
         found, count = label(turned, connectivity=1)
         assert count == number
         np.testing.assert_array_equal(by_first_pixel(back(found)), labels)
+
+
+@pytest.mark.parametrize("shape", [(150, 300), (40, 50, 70)])
+@pytest.mark.parametrize("sigma", [0, 6])
+def test_first_pixels_of_many_labels_and_of_few(shape, sigma):
+    image = ndimage.gaussian_filter(np.random.default_rng(0).random(shape), sigma) > 0.5
+    firsts, _ = engine.outline(image, image.ndim, [])
+    labels, number = ndimage.label(image, np.ones((3,) * image.ndim))
+    values, expected = np.unique(labels, return_index=True)
+    assert firsts.size == number
+    np.testing.assert_array_equal(firsts, expected[values > 0])

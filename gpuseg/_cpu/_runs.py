@@ -38,6 +38,8 @@ BYTE, EIGHT = np.uint64(255), np.uint64(8)
 # one. Four million pixels of such a block are packed in 0.2 ms instead of 0.6, of a whole image in
 # 0.13 instead of 0.2; two rows and four do as well.
 AHEAD = 3
+# Runs a label, from which on its first pixel is looked for from root to root.
+_FEW = 16
 
 
 @jit
@@ -402,9 +404,34 @@ def renumber(parent: Any, begin: int, end: int, numbers: Any) -> None:
         parent[node] = -numbers[-parent[node] - 1]
 
 
+@inline
+def _first_pixels_of_few(
+    bits: Any, starts: Any, base: Any, parent: Any, width: int, out: Any
+) -> None:
+    """The same from root to root."""
+    words, found = bits.shape[1], 0
+    nodes, bases, firsts = parent.reshape(-1), base.reshape(-1), starts.reshape(-1)
+    word = np.int64(0)
+    for node in range(bases[0], nodes.size):
+        if -nodes[node] != found + 1:
+            continue
+        while word + 1 < bases.size and bases[word + 1] <= node:
+            word += 1
+        start = firsts[word]
+        for _ in range(node - bases[word]):
+            start &= start - ONE
+        x = word % words * WORD + popcount(start ^ (start - ONE)) - 1
+        out[found] = word // words * width + x
+        found += 1
+
+
 @jit
 def first_pixels(bits: Any, starts: Any, base: Any, parent: Any, width: int, out: Any) -> None:
     """Raster index of the first pixel of each label, in their order; `out` has one place more."""
+    # Nuclei: a third of the time. Noise, where one cannot tell what is a root: twice.
+    if out.size * _FEW < parent.size:
+        _first_pixels_of_few(bits, starts, base, parent, width, out)
+        return
     found = 0
     for row in range(bits.shape[0]):
         for word in range(bits.shape[1]):

@@ -101,10 +101,13 @@ def outline(block: Array, origin: Index, problem: Problem) -> tuple[Box, Chunk]:
         firsts, labels = implementation(block, "label").outline(
             block, connectivity, sides, background=problem.background, axes=axes
         )
+    found = {
+        side: _intervals(face, side[0], origin, problem.shape)
+        for side, face in zip(sides, labels, strict=True)
+    }
     reaches = np.zeros(firsts.size + 1, bool)
-    for face in labels:
-        reaches[face.reshape(-1)] = True
-    reaches[0] = False
+    for face in found.values():
+        reaches[face.node] = True
     rim, nodes = np.flatnonzero(reaches), np.cumsum(reaches, dtype=np.int32) - 1
     pixels = np.unravel_index(firsts[rim - 1], block.shape)
     pairs = zip(pixels, origin, strict=True)
@@ -113,10 +116,7 @@ def outline(block: Array, origin: Index, problem: Problem) -> tuple[Box, Chunk]:
     if problem.valued:
         values = block[pixels]
         values = values.get() if hasattr(values, "get") else values
-    faces = {
-        side: _intervals(face, side[0], origin, problem.shape, nodes)
-        for side, face in zip(sides, labels, strict=True)
-    }
+    faces = {side: face._replace(node=nodes[face.node]) for side, face in found.items()}
     small = np.int32 if block.size < 2**31 else np.int64
     return Box(keys, values, faces), Chunk(firsts.astype(small), rim, keys, block.shape)
 
@@ -130,7 +130,8 @@ def _strides(shape: Index, axis: int) -> dict[int, int]:
     return strides
 
 
-def _intervals(face: NumpyArray, axis: int, origin: Index, shape: Index, nodes: NumpyArray) -> Face:
+def _intervals(face: NumpyArray, axis: int, origin: Index, shape: Index) -> Face:
+    """Intervals of labels, other than 0."""
     strides = _strides(shape, axis)
     corner = sum(origin[k] * stride for k, stride in strides.items())
     rows = np.array(corner)
@@ -140,7 +141,7 @@ def _intervals(face: NumpyArray, axis: int, origin: Index, shape: Index, nodes: 
     count = kernels.count_intervals(flat)
     found = Face(*(np.empty(count, kind) for kind in (np.int64, np.int32, face.dtype)))
     kernels.intervals(flat, rows.reshape(-1), *found)
-    return found._replace(node=nodes[found.node])
+    return found
 
 
 def merge(
