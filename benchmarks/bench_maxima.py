@@ -22,7 +22,7 @@ def run(quick: bool) -> list[Row]:
     distance = ndimage.distance_transform_edt(PLANES["nuclei"](side))
     images = {
         "smoothed distances of nuclei": (ndimage.gaussian_filter(distance, 1.5), 0.5),
-        "noise": (np.random.default_rng(0).random((side, side), np.float32), 0.3),
+        "noise": (np.random.default_rng(0).random((side, side)), 0.3),
     }
     return [_row(name, image, h, 1 if quick else 3) for name, (image, h) in images.items()]
 
