@@ -157,6 +157,34 @@ def check_background(value: object) -> int:
     raise TypeError(f"background must be an integer, got {value!r}")
 
 
+def check_landscape(image: Array) -> None:
+    """Refuse what has no heights along one to three axes.
+
+    Raises
+    ------
+    TypeError
+        If it is no NumPy, CuPy or Dask array, or of no real numbers of at most 64 bits.
+    ValueError
+        If it has another number of axes, or chunks of unknown sizes.
+    """
+    floor(image)
+    if image.dtype.kind not in "buif" or image.dtype.itemsize > 8:
+        raise TypeError(
+            f"image must be of real numbers of at most 64 bits, got {image.dtype}; convert it with "
+            "`image.astype(numpy.float64)`"
+        )
+    if not 1 <= image.ndim <= 3:
+        raise ValueError(
+            f"image must have 1 to 3 axes, got shape {image.shape}; of a colour image take one "
+            "channel, or a gradient"
+        )
+    if any(size != size for size in image.shape):
+        raise ValueError(
+            f"image must have chunks of known sizes, got shape {image.shape}; "
+            "call image.compute_chunk_sizes() first"
+        )
+
+
 def check_grey(image: Array) -> None:
     """Refuse what has no grey values.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from gpuseg._backend import floor, implementation
 from gpuseg._shared.region_request import check_labels
-from gpuseg._validate import check_integer, check_number
+from gpuseg._validate import check_integer, check_landscape, check_number
 from gpuseg.typing import Array
 
 __all__ = ["peak_local_max"]
@@ -69,16 +69,7 @@ def peak_local_max(
     >>> peak_local_max(image, min_distance=2)
     array([[3, 2]])
     """
-    floor(image)
-    if image.dtype.kind not in "buif" or image.dtype.itemsize > 8:
-        raise TypeError(f"image must be of real numbers of at most 64 bits, got {image.dtype}")
-    if not 1 <= image.ndim <= 3:
-        raise ValueError(f"image must have 1 to 3 axes, got shape {image.shape}")
-    if any(size != size for size in image.shape):
-        raise ValueError(
-            f"image must have chunks of known sizes, got shape {image.shape}; "
-            "call image.compute_chunk_sizes() first"
-        )
+    check_landscape(image)
     if not isinstance(min_distance, numbers.Integral) or min_distance < 1:
         raise ValueError(f"min_distance must be an integer of at least 1, got {min_distance!r}")
     if num_peaks is not None:

@@ -141,6 +141,18 @@ def test_a_maximum_below_no_saddle_of_its_depth():
         assert np.flatnonzero(h_maxima(line, h)).tolist() == places
 
 
+def test_differences_of_float32_are_rounded_as_such():
+    # Their difference in float32 is more than in float64.
+    low, high = np.float32([0.60663575, 7.2949653])
+    h = float(high - low)
+    assert float(high) - float(low) < h
+    for image in (np.array([low, high, low]), np.array([low, high, low, high + 1], np.float32)):
+        want = expected(image, h)
+        assert want[1]
+        np.testing.assert_array_equal(h_maxima(image, h), want)
+        np.testing.assert_array_equal(h_maxima(da.from_array(image, chunks=2), h), want)
+
+
 def test_integers_beyond_floats_are_refused():
     image = np.array([[0, 2**53 + 1]])
     with pytest.raises(ValueError, match=r"at most 2\^53 .*got 9007199254740993"):

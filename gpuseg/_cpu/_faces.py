@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpuseg._cpu._jit import jit
+from gpuseg._cpu._unions import root
 
 # One before, one after, and one more for an interval that grows.
 PAD = 3
@@ -44,14 +45,6 @@ def intervals(face: Any, rows: Any, start: Any, length: Any, label: Any) -> None
                     label[at] = value
                 length[at] += 1
             before = value
-
-
-@jit
-def root(parent: Any, node: int) -> int:
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
 
 
 @jit

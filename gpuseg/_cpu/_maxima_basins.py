@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpuseg._cpu._jit import jit
+from gpuseg._cpu._unions import root
 
 inline = jit(forceinline=True)
 
@@ -149,13 +150,17 @@ def meet(
     return count
 
 
+@jit
+def rises(high: float, low: float, h: float, single: bool) -> bool:
+    """Whether one is `h` or more above the other; by float32 where the image is of these."""
+    rise = high - low
+    return bool(np.float32(rise) >= h) if single else rise >= h
+
+
 @inline
 def _fate(height: float, saddle: float, other: float, h: float, single: bool) -> int:
     """Of a maximum that meets an equal or higher one at a saddle, and no other above that."""
-    rise = height - saddle
-    if single:
-        rise = np.float64(np.float32(rise))
-    if rise >= h:
+    if rises(height, saddle, h, single):
         return KEPT
     return FOLLOWS if other == height else DROPPED
 
@@ -195,14 +200,6 @@ def regroup(basin: Any, into: Any) -> None:
         basin[i] = into[basin[i]]
 
 
-@inline
-def _find(parent: Any, node: int) -> int:
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
-
-
 @jit
 def settle(
     heights: Any,
@@ -224,7 +221,7 @@ def settle(
     group = np.arange(heights.size)
     top = np.arange(heights.size)
     for k in range(levels.size):
-        a, b = _find(group, ends[k, 0]), _find(group, ends[k, 1])
+        a, b = root(group, ends[k, 0]), root(group, ends[k, 1])
         if a == b:
             continue
         at = ends[k, 1]
@@ -240,8 +237,7 @@ def settle(
         fate[peak] = _fate(heights[peak], levels[k], heights[top[b]], h, single)
         follow[peak] = top[b]
     for node in range(heights.size):
-        end = _find(into, node)
-        into[node] = end
+        into[node] = root(into, node)
     # What follows a decided one is decided. Numbers ascend along the way.
     for node in range(heights.size - 1, -1, -1):
         other = follow[node]

@@ -152,10 +152,8 @@ def join(parts: Sequence[Graph], question: Question) -> Graph:
 def answer(graph: Graph, question: Question) -> NumpyArray:
     """Maxima to keep, ascending, and pixels as high that lead to one; of the whole image."""
     kept = graph.kept
-    if graph.most - graph.least >= question.h:
+    if basins.rises(graph.most, graph.least, question.h, question.single):
         kept = np.concatenate([kept, graph.peaks])
-    elif not np.isnan(graph.most - graph.least):
-        kept = kept[:0]
     first, second = graph.follow.T
     if first.size:
         first, second = _sorted(first, second)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpuseg._cpu._jit import jit
+from gpuseg._cpu._unions import root
 
 # What `way` says beyond the number of the step to the lowest neighbour.
 ROOT, LOW, HALO, OUT = 252, 253, 254, 255
@@ -302,14 +303,6 @@ def sorted_by(values: Any, order: Any, other: Any, bits: int) -> bool:
             turned = not turned
         shift += 11
     return turned
-
-
-@jit
-def root(parent: Any, node: int) -> int:
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
 
 
 @jit

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpuseg._cpu._jit import jit
-from gpuseg._cpu._watershed_basins import CLOSED, OPEN, root, sorted_by
+from gpuseg._cpu._unions import root
+from gpuseg._cpu._watershed_basins import CLOSED, OPEN, sorted_by
 from gpuseg.typing import NumpyArray
 
 SEEDED = 3

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gpuseg._backend import floor, implementation
-from gpuseg._validate import check_integer, check_number
+from gpuseg._backend import implementation
+from gpuseg._validate import check_integer, check_landscape, check_number
 from gpuseg.typing import Array
 
 __all__ = ["h_maxima", "h_minima"]
@@ -87,16 +87,7 @@ def h_minima(image: Array, h: float, *, connectivity: int | None = None) -> Arra
 
 
 def _extrema(image: Array, h: float, connectivity: int | None, sign: int) -> Array:
-    floor(image)
-    if image.dtype.kind not in "buif" or image.dtype.itemsize > 8:
-        raise TypeError(f"image must be of real numbers of at most 64 bits, got {image.dtype}")
-    if not 1 <= image.ndim <= 3:
-        raise ValueError(f"image must have 1 to 3 axes, got shape {image.shape}")
-    if any(size != size for size in image.shape):
-        raise ValueError(
-            f"image must have chunks of known sizes, got shape {image.shape}; "
-            "call image.compute_chunk_sizes() first"
-        )
+    check_landscape(image)
     if not check_number(h, "h") > 0:
         raise ValueError(f"h must be above 0, got {h}")
     near = image.ndim if connectivity is None else check_integer(connectivity, "connectivity", 1)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from gpuseg._backend import floor, implementation
 from gpuseg._shared.window import native
+from gpuseg._validate import check_landscape
 from gpuseg.typing import Array, NumpyArray
 
 _NAMES = {"_cpu": "NumPy", "_cuda": "CuPy", "_dask": "Dask"}
@@ -82,22 +83,7 @@ def watershed(
 
 
 def _check_image(image: Array, connectivity: int) -> None:
-    floor(image)
-    if image.dtype.kind not in "buif" or image.dtype.itemsize > 8:
-        raise TypeError(
-            f"image must be of real numbers of at most 64 bits, got {image.dtype}; convert it with "
-            "`image.astype(numpy.float64)`"
-        )
-    if not 1 <= image.ndim <= 3:
-        raise ValueError(
-            f"image must have 1 to 3 axes, got shape {image.shape}; colour images are flooded by "
-            "one channel, or a gradient"
-        )
-    if any(size != size for size in image.shape):
-        raise ValueError(
-            f"image must have chunks of known sizes, got shape {image.shape}; "
-            "call image.compute_chunk_sizes() first"
-        )
+    check_landscape(image)
     if isinstance(connectivity, bool) or not isinstance(connectivity, numbers.Integral):
         raise TypeError(f"connectivity must be an integer, got {connectivity!r}")
     if not 1 <= connectivity <= image.ndim:
